@@ -1,0 +1,300 @@
+"""Checkpoints: a folder of ``config.yaml`` and ``model.safetensors``. Reading one executes nothing.
+
+A folder is written under a temporary name, synced and renamed; a kill leaves the old one or the new one. A folder that
+replaces another waits beside it for one rename as ``<name>.old``, and `find` looks there too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from gymnasium import spaces
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from l1flow_agents.config import nearest
+from l1flow_agents.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from l1flow_agents.agent import L1FlowAgent
+
+FORMAT = 1
+CONFIG, WEIGHTS, TRAINING = "config.yaml", "model.safetensors", "training.safetensors"
+KEPT = 2  # newest training checkpoints of a run
+BUNDLED = Path(str(files("l1flow_agents"))) / "bundled"
+RECORDED = ("l1flow-agents", "torch", "numpy", "gymnasium", "gym-pusht", "stable-baselines3")
+
+
+# ---- agents -------------------------------------------------------------------------------------------------------
+
+
+def save_agent(path: Path, config: Mapping[str, Any], policy: nn.Module, half: bool = False) -> None:
+    """Write ``config`` and the weights of ``policy``; ``half`` stores weights in float16, statistics stay exact."""
+    with replaced_folder(path) as folder:
+        write_agent(folder, config, policy, half)
+
+
+def write_agent(folder: Path, config: Mapping[str, Any], policy: nn.Module, half: bool = False) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    if half:
+        tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
+    save_file(tensors, folder / WEIGHTS)
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    record = {"format": FORMAT, **config, "versions": versions(), "weights_sha256": digest}
+    (folder / CONFIG).write_text(yaml.safe_dump(record, sort_keys=False, width=120))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked ``config.yaml`` of a checkpoint folder."""
+    path = folder / CONFIG
+    try:
+        config = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: not a checkpoint, {CONFIG} is missing") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: not readable as plain YAML ({reason})") from error
+    if not isinstance(config, dict) or "format" not in config:
+        raise CheckpointError(f"{path}: expected a mapping with 'format', found another kind of file")
+    if config["format"] != FORMAT:
+        raise CheckpointError(f"{path}: format {config['format']!r}, this version reads format {FORMAT}")
+    expected = {"agent", "observation_space", "action_space", "env", "weights_sha256"}
+    if missing := expected - config.keys():
+        raise CheckpointError(f"{path}: {sorted(missing)} missing")
+    return config
+
+
+def load_weights(folder: Path, config: Mapping[str, Any], policy: nn.Module) -> None:
+    """Fill ``policy`` from the folder's weights; every name and shape must agree."""
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise CheckpointError(f"{folder}: {WEIGHTS} is missing")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != config["weights_sha256"]:
+        raise CheckpointError(f"{path}: SHA-256 differs from the one in {CONFIG}; truncated, altered or mixed files")
+    load_strictly(path, policy.state_dict(), read_tensors(path))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def load_strictly(path: Path, target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
+    """Copy ``source`` into ``target`` in place."""
+    if target.keys() != source.keys():
+        missing, unknown = sorted(target.keys() - source.keys()), sorted(source.keys() - target.keys())
+        raise CheckpointError(f"{path}: weights do not fit the network; missing {missing[:3]}, unknown {unknown[:3]}")
+    for name, tensor in source.items():
+        if tensor.shape != target[name].shape:
+            raise CheckpointError(
+                f"{path}: {name!r} has shape {tuple(tensor.shape)}, expected {tuple(target[name].shape)}"
+            )
+    with torch.no_grad():
+        for name, tensor in source.items():
+            target[name].copy_(tensor)
+
+
+def find(name: str | os.PathLike) -> Path:
+    """The folder that a path, a bundled name or a Hugging Face Hub id ``owner/name`` stands for.
+
+    Raises:
+        CheckpointError: nothing of that name.
+    """
+    path = without_suffix(name)
+    for candidate in (path, old_name(path), BUNDLED / path):
+        if candidate.is_dir():
+            return candidate
+    if path.is_file() or Path(name).is_file():
+        raise CheckpointError(f"{name}: expected a checkpoint folder, found a file")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not str(name).startswith((".", "~")):
+        return _from_hub(str(name))
+    hint = nearest(str(name), bundled_names())
+    raise CheckpointError(f"no checkpoint folder {str(name)!r}; bundled agents are {bundled_names()}{hint}")
+
+
+def bundled_names() -> list[str]:
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
+
+
+def bundled_for(env_id: str) -> list[str]:
+    """Names of bundled agents trained for ``env_id``, those that need no picture first."""
+    configs = {name: read_config(BUNDLED / name) for name in bundled_names()}
+    fitting = [name for name, config in configs.items() if config["env"]["id"] == env_id]
+    return sorted(fitting, key=lambda name: (configs[name]["env"]["kwargs"].get("obs_type") != "state", name))
+
+
+def _from_hub(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download  # late: slow to import, and only needed here
+
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # the Hub's client raises many kinds; a name that cannot be had is one error here
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{repo_id!r} is neither a folder nor a bundled agent {bundled_names()}, and the Hub answered: {reason}"
+        ) from error
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what decides an agent's behaviour."""
+    found = {}
+    for package in RECORDED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+# ---- spaces as plain YAML -----------------------------------------------------------------------------------------
+
+
+def space_to_dict(space: spaces.Box) -> dict[str, Any]:
+    """Shape, dtype and bounds; a bound that is the same everywhere is one number."""
+
+    def bound(array: np.ndarray) -> Any:
+        return array.flat[0].item() if (array == array.flat[0]).all() else array.tolist()
+
+    return {"shape": list(space.shape), "dtype": str(space.dtype), "low": bound(space.low), "high": bound(space.high)}
+
+
+def space_from_dict(record: Mapping[str, Any]) -> spaces.Box:
+    shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
+    low, high = (np.broadcast_to(np.asarray(record[side], dtype), shape) for side in ("low", "high"))
+    return spaces.Box(low, high, shape, dtype.type)
+
+
+# ---- training runs ------------------------------------------------------------------------------------------------
+
+
+def save_training(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write ``checkpoints/<step>``: the agent, and in ``training.safetensors`` all that the next step needs."""
+    target = run_dir / "checkpoints" / f"{agent.num_timesteps:08d}"
+    with replaced_folder(target) as folder:
+        write_agent(folder, agent.config(), agent.policy)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _training_tensors(model, optimizer).items()}
+        save_file(tensors, folder / TRAINING, {"step": str(agent.num_timesteps)})
+    for outdated in _training_checkpoints(run_dir)[:-KEPT]:
+        shutil.rmtree(outdated)
+
+
+def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the newest checkpoint of ``run_dir`` and return the number of steps done; 0 where there is none.
+
+    Raises:
+        ConfigError: it was made with other settings or other data.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    found = _training_checkpoints(run_dir)
+    if not found:
+        return 0
+    folder = found[-1]
+    config, wanted = read_config(folder), agent.config()
+    for part in ("agent", "observation_space", "action_space"):
+        _check_same(run_dir, config[part], wanted[part])
+    _check_same(run_dir, config["training"], wanted["training"])
+    load_weights(folder, config, agent.policy)
+    for parameter in model.parameters():  # moments exist only after the first step; create them to be filled
+        optimizer.state[parameter] = {
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+    path = folder / TRAINING
+    load_strictly(path, _training_tensors(model, optimizer), read_tensors(path))
+    return int(folder.name)
+
+
+def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for moment, tensor in optimizer.state[parameter].items():
+            tensors[f"optimizer.{moment}.{name}"] = tensor
+    return tensors
+
+
+def _training_checkpoints(run_dir: Path) -> list[Path]:
+    return sorted(path for path in (run_dir / "checkpoints").glob("[0-9]*") if path.name.isdigit())
+
+
+def _check_same(run_dir: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for name in found.keys() | wanted.keys():
+        if found.get(name) != wanted.get(name):
+            raise ConfigError(
+                f"{run_dir} holds a run with {name} = {found.get(name)!r}, asked for {wanted.get(name)!r}; "
+                "continue it with its own settings or choose another run directory"
+            )
+
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def replaced_folder(path: Path) -> Iterator[Path]:
+    """A scratch folder that takes the place of ``path`` when the block ends without an error, and vanishes otherwise."""
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        scratch.chmod(0o755)
+        yield scratch
+        for file in scratch.iterdir():
+            _sync(file)
+        _sync(scratch)
+        if path.exists():
+            shutil.rmtree(old_name(path), ignore_errors=True)
+            os.rename(path, old_name(path))
+        os.rename(scratch, path)
+        shutil.rmtree(old_name(path), ignore_errors=True)
+        _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        scratch.write_text(text)
+        _sync(scratch)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def without_suffix(path: str | os.PathLike) -> Path:
+    """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
+    path = Path(path)
+    return path.with_suffix("") if path.suffix == ".zip" else path
+
+
+def old_name(path: Path) -> Path:
+    return path.with_name(path.name + ".old")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,143 @@
+"""Reader of Diffusion Policy's replay-buffer Zarr (format 2), the format of the human PushT data set."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from l1flow_agents.data.episodes import Episodes
+from l1flow_agents.errors import DatasetError
+
+RENAMED = {"img": "image"}
+
+
+def is_replay_zarr(path: Path) -> bool:
+    return (path / "meta").is_dir() and (path / "data").is_dir()
+
+
+def read_replay_zarr(
+    path: str | os.PathLike, keys: Iterable[str] | None = None, cache_dir: str | os.PathLike | None = None
+) -> Episodes:
+    """Read ``data/*`` and ``meta/episode_ends``.
+
+    Low-dimensional arrays are read into memory as float32. Arrays of four axes are images: they are converted once
+    to uint8 in a cache file, chunk by chunk, and memory-mapped from there. ``img`` is called ``image``, and
+    ``agent_pos`` is the first two columns of ``state`` where the file itself has no such array (PushT).
+
+    Args:
+        path: the ``.zarr`` folder.
+        keys: observation keys wanted; all by default. Images that nobody asks for are never read.
+        cache_dir: where converted images go; ``$L1FLOW_CACHE`` or ``~/.cache/l1flow`` by default.
+
+    Raises:
+        DatasetError: names the file, the key and the reason.
+    """
+    path = Path(path)
+    root = _open(path)
+    ends = _read(path, root, "meta/episode_ends").astype(np.int64)
+    stored = {RENAMED.get(name, name): f"data/{name}" for name, _ in _group(path, root, "data").arrays()}
+    if "action" not in stored:
+        raise DatasetError(f"{path}: key 'data/action' is missing, found {sorted(stored.values())}")
+    derived = {"agent_pos"} if "state" in stored and "agent_pos" not in stored else set()
+    available = (set(stored) | derived) - {"action"}
+    wanted = available if keys is None else set(keys)
+    if missing := wanted - available:
+        raise DatasetError(f"{path}: no observation key {sorted(missing)}, found {sorted(available)}")
+    observations = {}
+    for key in sorted(wanted):
+        if key in derived:
+            observations[key] = np.ascontiguousarray(_read(path, root, "data/state")[:, :2], np.float32)
+        elif root[stored[key]].ndim == 4:
+            observations[key] = _cached_images(path, root, stored[key], cache_dir)
+        else:
+            observations[key] = _read(path, root, stored[key]).astype(np.float32)
+    actions = _read(path, root, stored["action"]).astype(np.float32)
+    return Episodes(observations, actions, ends, source=str(path))
+
+
+def _open(path: Path) -> zarr.Group:
+    if not path.exists():
+        raise DatasetError(f"{path}: no such data set")
+    try:
+        root = zarr.open_group(str(path), mode="r")
+    except Exception as error:  # zarr raises many kinds; the reader promises one
+        raise DatasetError(f"{path}: not a readable Zarr group ({error})") from error
+    return root
+
+
+def _group(path: Path, root: zarr.Group, name: str) -> zarr.Group:
+    found = root.get(name)
+    if not isinstance(found, zarr.Group):
+        raise DatasetError(f"{path}: group {name!r} is missing")
+    return found
+
+
+def _array(path: Path, root: zarr.Group, name: str) -> zarr.Array:
+    try:
+        array = root.get(name)
+    except Exception as error:
+        raise DatasetError(f"{path}: key {name!r} has unreadable metadata ({error})") from error
+    if not isinstance(array, zarr.Array):
+        raise DatasetError(f"{path}: key {name!r} is missing")
+    # Zarr fills a missing chunk with zeros without a word; a demonstration must not.
+    if array.nchunks_initialized != array.nchunks:
+        raise DatasetError(
+            f"{path}: key {name!r} has {array.nchunks_initialized} of {array.nchunks} chunks; the copy is incomplete"
+        )
+    return array
+
+
+def _read(path: Path, root: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
+    array = _array(path, root, name)
+    return _rows(path, name, array, rows)
+
+
+def _rows(path: Path, name: str, array: zarr.Array, rows: slice) -> np.ndarray:
+    try:
+        return np.asarray(array[rows])
+    except Exception as error:
+        raise DatasetError(f"{path}: key {name!r} is damaged in rows {rows.start}..{rows.stop} ({error})") from error
+
+
+def _cached_images(path: Path, root: zarr.Group, name: str, cache_dir: str | os.PathLike | None) -> np.ndarray:
+    """A uint8 memory map of the images, converted on the first call and renamed into place when whole."""
+    array = _array(path, root, name)
+    folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE", Path.home() / ".cache" / "l1flow"))
+    target = folder / f"{path.stem}-{_identity(path, name, array)}.npy"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            partial = Path(scratch) / target.name
+            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=array.shape)
+            for begin in range(0, array.shape[0], array.chunks[0]):
+                rows = slice(begin, min(begin + array.chunks[0], array.shape[0]))
+                images[rows] = _to_uint8(path, name, _rows(path, name, array, rows), rows)
+            images.flush()
+            del images
+            os.replace(partial, target)
+    return np.load(target, mmap_mode="r")
+
+
+def _to_uint8(path: Path, name: str, block: np.ndarray, rows: slice) -> np.ndarray:
+    if block.dtype == np.uint8:
+        return block
+    if not np.isfinite(block).all() or block.min() < 0 or block.max() > 255:
+        raise DatasetError(
+            f"{path}: key {name!r} rows {rows.start}..{rows.stop}: expected pixels in 0..255, "
+            f"found {np.min(block)}..{np.max(block)}"
+        )
+    return np.rint(block).astype(np.uint8)
+
+
+def _identity(path: Path, name: str, array: Any) -> str:
+    """A short hash of place, shape and newest change, so that other data never meet an old cache."""
+    import hashlib
+
+    newest = max(entry.stat().st_mtime_ns for entry in os.scandir(path / name))
+    return hashlib.sha256(f"{path.resolve()} {name} {array.shape} {newest}".encode()).hexdigest()[:16]

@@ -1,0 +1,133 @@
+"""Encoders of observations: what the robot feels and sees becomes one condition vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from l1flow_agents.networks.embedding import FourierFeatures
+
+
+class ObservationEncoder(nn.Module):
+    """Normalised observations -> condition.
+
+    Low-dimensional keys are concatenated in alphabetical order; every image key has an encoder of its own.
+
+    Args:
+        shapes: shape of one observation a key; three axes are an image (H, W, C).
+        n_obs_steps: length of the history.
+        fourier: frequencies of the features of low-dimensional keys, 0 for none.
+        channels, n_keypoints, feature_dim, crop, bf16: see `ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        n_obs_steps: int,
+        *,
+        fourier: int = 0,
+        channels: Sequence[int] = (64, 128, 256, 512),
+        n_keypoints: int = 32,
+        feature_dim: int = 64,
+        crop: float = 0.875,
+        bf16: bool = False,
+    ) -> None:
+        super().__init__()
+        self.image_keys = sorted(key for key, shape in shapes.items() if len(shape) == 3)
+        self.state_keys = sorted(key for key in shapes if key not in self.image_keys)
+        self.fourier = FourierFeatures(fourier)
+        self.images = nn.ModuleDict(
+            {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop, bf16) for key in self.image_keys}
+        )
+        state_dim = sum(torch.Size(shapes[key]).numel() for key in self.state_keys)
+        self.cond_dim = n_obs_steps * (self.fourier.out_dim(state_dim) + feature_dim * len(self.image_keys))
+
+    def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """(batch, n_obs_steps, *shape) a key -> (batch, cond_dim)."""
+        parts = []
+        if self.state_keys:
+            states = [observations[key].flatten(2) for key in self.state_keys]
+            parts.append(self.fourier(states[0] if len(states) == 1 else torch.cat(states, dim=-1)).flatten(1))
+        for key, encoder in self.images.items():
+            image = observations[key]
+            parts.append(encoder(image.flatten(0, 1)).view(len(image), -1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+class ImageEncoder(nn.Module):
+    """ResNet-18 with GroupNorm, spatial softmax and a linear layer (Diffusion Policy's encoder, from scratch).
+
+    Args:
+        shape: (H, W, C).
+        channels: of the four stages. A stage halves the picture where it changes the number of channels, so
+            (64, 128, 256, 512) is ResNet-18 and (32, 64, 128, 128) a light one that keeps a finer last map.
+        n_keypoints: maps of the spatial softmax, each giving one (x, y).
+        feature_dim: length of the output.
+        crop: side of the crop as a share of the picture's: random in training, centred otherwise. 0.875 is the
+            published 84 of 96.
+        bf16: run the convolutions in bfloat16 (about twice as fast where the processor has it).
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], channels: Sequence[int], n_keypoints: int, feature_dim: int, crop: float, bf16: bool
+    ) -> None:
+        super().__init__()
+        height, width, depth = shape
+        self.crop = (round(height * crop), round(width * crop))
+        self.bf16 = bf16
+        c = channels[0]
+        stages: list[nn.Module] = [nn.Conv2d(depth, c, 7, 2, 3, bias=False), _norm(c), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+        for dim in channels:
+            stages += [_ResidualBlock(c, dim), _ResidualBlock(dim, dim)]
+            c = dim
+        self.resnet = nn.Sequential(*stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to_keypoints = nn.Conv2d(c, n_keypoints, 1)
+        self.out = nn.Linear(2 * n_keypoints, feature_dim)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(batch, H, W, C) in [-1, 1] -> (batch, feature_dim)."""
+        x = self._cropped(image).permute(0, 3, 1, 2)  # channels-last in memory, as the convolutions like it
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and self.training):
+            maps = self.to_keypoints(self.resnet(x))
+        return self.out(spatial_softmax(maps.float()))
+
+    def _cropped(self, image: Tensor) -> Tensor:
+        (h, w), (height, width) = self.crop, image.shape[1:3]
+        if not self.training:
+            top, left = (height - h) // 2, (width - w) // 2
+            return image[:, top : top + h, left : left + w]
+        n = len(image)
+        rows = torch.randint(height - h + 1, (n, 1), device=image.device) + torch.arange(h, device=image.device)
+        cols = torch.randint(width - w + 1, (n, 1), device=image.device) + torch.arange(w, device=image.device)
+        return image[torch.arange(n, device=image.device)[:, None, None], rows[:, :, None], cols[:, None, :]]
+
+
+def spatial_softmax(maps: Tensor) -> Tensor:
+    """Feature maps (batch, K, H, W) -> expected positions (batch, 2 K) in [-1, 1] (Levine et al. 2016)."""
+    n, k, h, w = maps.shape
+    attention = maps.flatten(2).softmax(dim=-1).view(n, k, h, w)
+    x = (attention.sum(dim=2) * torch.linspace(-1, 1, w, device=maps.device)).sum(dim=-1)
+    y = (attention.sum(dim=3) * torch.linspace(-1, 1, h, device=maps.device)).sum(dim=-1)
+    return torch.cat([x, y], dim=-1)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    # Never BatchNorm: its running statistics and an EMA of the weights do not go together.
+    return nn.GroupNorm(max(channels // 16, 1), channels)
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        stride = 1 if c_in == c_out else 2
+        self.first = nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), _norm(c_out), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False), _norm(c_out))
+        same = c_in == c_out
+        self.skip = (
+            nn.Identity() if same else nn.Sequential(nn.Conv2d(c_in, c_out, 1, stride, bias=False), _norm(c_out))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.second(self.first(x)) + self.skip(x))

@@ -1,0 +1,58 @@
+"""A residual MLP over the flattened chunk: the network for small machines."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from l1flow_agents.networks.embedding import TimeEmbedding
+
+
+class ChunkMLP(nn.Module):
+    """``depth`` residual blocks of ``width``, each modulated (FiLM) by flow time and condition.
+
+    Args:
+        horizon, action_dim: shape of a chunk.
+        cond_dim: length of the condition vector.
+    """
+
+    def __init__(
+        self,
+        horizon: int,
+        action_dim: int,
+        cond_dim: int,
+        *,
+        width: int = 512,
+        depth: int = 3,
+        expansion: int = 2,
+        dropout: float = 0.0,
+        time_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        self.time = TimeEmbedding(time_dim)
+        self.cond = nn.Sequential(nn.Linear(cond_dim + time_dim, width), nn.Mish())
+        self.enter = nn.Linear(horizon * action_dim + cond_dim, width)
+        self.blocks = nn.ModuleList(_Block(width, expansion, dropout) for _ in range(depth))
+        self.exit = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, horizon * action_dim))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """x (batch, horizon, action_dim), t (batch,), cond (batch, cond_dim) -> (batch, horizon, action_dim)."""
+        modulation = self.cond(torch.cat([cond, self.time(t)], dim=-1))
+        h = self.enter(torch.cat([x.flatten(1), cond], dim=-1))
+        for block in self.blocks:
+            h = block(h, modulation)
+        return self.exit(h).view_as(x)
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, expansion: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.film = nn.Linear(width, 2 * width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, expansion * width), nn.Mish(), nn.Dropout(dropout), nn.Linear(expansion * width, width)
+        )
+
+    def forward(self, h: Tensor, modulation: Tensor) -> Tensor:
+        scale, shift = self.film(modulation).chunk(2, dim=-1)
+        return h + self.mlp(torch.addcmul(shift, self.norm(h), 1 + scale))

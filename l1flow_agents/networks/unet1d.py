@@ -1,0 +1,95 @@
+"""Conditional 1-D U-Net over the time axis of a chunk (Janner et al. 2022; Chi et al. 2023, Diffusion Policy)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.networks.embedding import TimeEmbedding
+
+
+class UNet1D(nn.Module):
+    """Down- and upsampling over ``horizon`` with skip connections; FiLM by flow time and condition in every block.
+
+    Args:
+        horizon, action_dim: shape of a chunk; horizon divisible by 2 ** (len(dims) - 1).
+        cond_dim: length of the condition vector.
+        dims: channels of each level. (256, 512, 1024) is the published low-dimensional size,
+            (512, 1024, 2048) the published image size, (32, 64) a tiny one.
+    """
+
+    def __init__(
+        self,
+        horizon: int,
+        action_dim: int,
+        cond_dim: int,
+        *,
+        dims: Sequence[int] = (64, 128, 256),
+        kernel_size: int = 5,
+        n_groups: int = 8,
+        time_dim: int = 128,
+    ) -> None:
+        super().__init__()
+        factor = 2 ** (len(dims) - 1)
+        if horizon % factor:
+            raise ConfigError(f"horizon must be divisible by {factor} for a U-Net of {len(dims)} levels, got {horizon}")
+        if any(dim % n_groups for dim in dims):
+            raise ConfigError(f"every entry of dims must be divisible by n_groups = {n_groups}, got {list(dims)}")
+        self.time = TimeEmbedding(time_dim)
+
+        def block(c_in: int, c_out: int) -> _Block:
+            return _Block(c_in, c_out, cond_dim + time_dim, kernel_size, n_groups)
+
+        self.down = nn.ModuleList()
+        c_in = action_dim
+        for level, dim in enumerate(dims):
+            last = level == len(dims) - 1
+            halve = nn.Identity() if last else nn.Conv1d(dim, dim, 3, stride=2, padding=1)
+            self.down.append(nn.ModuleList([block(c_in, dim), block(dim, dim), halve]))
+            c_in = dim
+        self.middle = nn.ModuleList([block(c_in, c_in), block(c_in, c_in)])
+        self.up = nn.ModuleList()
+        for dim in reversed(dims[:-1]):
+            double = nn.ConvTranspose1d(c_in, c_in, 4, stride=2, padding=1)
+            self.up.append(nn.ModuleList([double, block(c_in + dim, dim), block(dim, dim)]))
+            c_in = dim
+        self.exit = nn.Sequential(_conv_block(c_in, c_in, kernel_size, n_groups), nn.Conv1d(c_in, action_dim, 1))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        """x (batch, horizon, action_dim), t (batch,), cond (batch, cond_dim) -> (batch, horizon, action_dim)."""
+        c = torch.cat([cond, self.time(t)], dim=-1)
+        h, skips = x.transpose(1, 2), []
+        for first, second, halve in self.down:  # type: ignore[misc]
+            h = second(first(h, c), c)
+            skips.append(h)
+            h = halve(h)
+        for block in self.middle:
+            h = block(h, c)
+        skips.pop()  # the lowest level feeds the middle directly
+        for double, first, second in self.up:  # type: ignore[misc]
+            h = second(first(torch.cat([double(h), skips.pop()], dim=1), c), c)
+        return self.exit(h).transpose(1, 2)
+
+
+def _conv_block(c_in: int, c_out: int, kernel_size: int, n_groups: int) -> nn.Sequential:
+    conv = nn.Conv1d(c_in, c_out, kernel_size, padding=kernel_size // 2)
+    return nn.Sequential(conv, nn.GroupNorm(n_groups, c_out), nn.Mish())
+
+
+class _Block(nn.Module):
+    """Convolution, FiLM scale and shift from the condition, convolution, residual."""
+
+    def __init__(self, c_in: int, c_out: int, cond_dim: int, kernel_size: int, n_groups: int) -> None:
+        super().__init__()
+        self.first = _conv_block(c_in, c_out, kernel_size, n_groups)
+        self.second = _conv_block(c_out, c_out, kernel_size, n_groups)
+        self.film = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * c_out))
+        self.residual = nn.Conv1d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        scale, shift = self.film(c)[..., None].chunk(2, dim=1)
+        h = torch.addcmul(shift, self.first(x), 1 + scale)
+        return self.second(h) + self.residual(x)

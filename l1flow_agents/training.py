@@ -1,0 +1,234 @@
+"""Offline behaviour cloning: one loop for every method, network and data set."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
+from stable_baselines3.common.logger import Logger, make_output_format
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from l1flow_agents import checkpoint
+from l1flow_agents.config import check_names
+from l1flow_agents.data import Chunks, ChunkSampler, Episodes
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.policy import ChunkPolicy
+
+if TYPE_CHECKING:
+    from l1flow_agents.agent import L1FlowAgent
+
+Callback = BaseCallback | list[BaseCallback] | Callable[[dict, dict], bool] | None
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of one training; the defaults are Diffusion Policy's, which the L1 Flow code shares."""
+
+    batch_size: int = 256
+    """Windows a gradient step."""
+    learning_rate: float = 1e-4
+    """Peak of the cosine, AdamW."""
+    weight_decay: float = 1e-6
+    warmup_steps: int = 500
+    """Linear, before the cosine."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient, 0 for no limit."""
+    ema_power: float = 0.75
+    """Decay of the moving average at step k: 1 - (1 + k) ** -power, at most 0.9999."""
+    history_dropout: float = 0.1
+    """Share of windows whose history is replaced by the newest observation, which is all that a call of
+    ``predict`` without state has."""
+    noise_samples: int = 1
+    """Draws of noise and flow time for each window; more of them use an expensive encoding better."""
+    val_fraction: float = 0.02
+    """Episodes held out."""
+    log_every: int = 100
+    validate_every: int = 2000
+    checkpoint_every: int = 1000
+    seed: int = 0
+    """Determines initial weights (through the agent), order of windows and every random draw."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "noise_samples", "log_every", "validate_every", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"training: learning_rate must be positive, got {self.learning_rate}")
+        for name in ("history_dropout", "val_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"training: {name} must lie in [0, 1), got {getattr(self, name)}")
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> TrainingConfig:
+        """From keyword arguments or YAML; an unknown name raises a ConfigError with the nearest one."""
+        check_names(settings, [field.name for field in fields(cls)], "training")
+        return cls(**settings)
+
+
+def train(
+    agent: L1FlowAgent,
+    dataset: Episodes,
+    total_steps: int,
+    config: TrainingConfig,
+    callback: Callback = None,
+    progress_bar: bool = False,
+    run_dir: Path | None = None,
+) -> None:
+    """Fit ``agent.policy``, which always holds the moving average of the weights: what is scored is what is saved.
+
+    With ``run_dir`` the newest checkpoint there is continued. Step k is a function of the settings and of k alone
+    (order of windows and random draws come from (seed, k)), so a killed and continued run ends with the same bits
+    as one that was never interrupted, given the same machine and number of threads.
+
+    Raises:
+        ConfigError: ``run_dir`` holds a run with other settings or other data.
+    """
+    train_ids, val_ids = dataset.split(config.val_fraction)
+    lengths = (agent.horizon, agent.n_obs_steps, agent.n_action_steps)
+    windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
+    held_out = ChunkSampler(dataset, *lengths, episode_ids=val_ids) if len(val_ids) else None
+    agent.policy.normalizer.fit(dataset)
+    model = copy.deepcopy(agent.policy).train().requires_grad_(True)
+    ema = MovingAverage(model, agent.policy, config.ema_power)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
+    )
+    agent.training_record = {
+        **{"total_steps": total_steps, **asdict(config)},
+        "dataset": {"source": dataset.source, "episodes": len(dataset), "steps": dataset.n_steps},
+        "fingerprint": dataset.fingerprint,
+    }
+    first_step = checkpoint.resume(run_dir, agent, model, optimizer) if run_dir else 0
+    agent.num_timesteps = first_step
+    agent.set_logger(agent.logger if run_dir is None else run_logger(run_dir, first_step))
+    watcher = as_callback(callback)
+    watcher.init_callback(agent)  # type: ignore[arg-type]
+    watcher.on_training_start(locals(), globals())
+
+    bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not progress_bar)
+    with torch.random.fork_rng(devices=[agent.device] if agent.device.type == "cuda" else []), bar:
+        for step in range(first_step, total_steps):
+            torch.manual_seed(seed_of_step(config.seed, step))
+            batch = windows[windows.batch_indices(step, config.batch_size, config.seed)]
+            observations, actions, valid = to_tensors(batch, agent.device)
+            observations = drop_history(observations, config.history_dropout)
+            learning_rate = cosine_with_warmup(step, total_steps, config)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+
+            loss = model.loss(observations, actions, valid, config.noise_samples)
+            optimizer.zero_grad()
+            loss.backward()
+            grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
+            optimizer.step()
+            ema.update(step)
+
+            agent.num_timesteps = done = step + 1
+            bar.update()
+            if done % config.log_every == 0 or done == total_steps:
+                agent.logger.record("train/loss", check_finite(loss, done))
+                agent.logger.record("train/grad_norm", grad_norm.item())
+                agent.logger.record("train/learning_rate", learning_rate)
+                agent.logger.record("time/fps", bar.format_dict["rate"] or 0.0)
+                if held_out is not None and (done % config.validate_every == 0 or done == total_steps):
+                    for name, value in validate(agent, held_out).items():
+                        agent.logger.record(f"val/{name}", value)
+                agent.logger.dump(done)
+            proceed = watcher.on_step()
+            if run_dir and (done % config.checkpoint_every == 0 or done == total_steps or not proceed):
+                checkpoint.save_training(run_dir, agent, model, optimizer)
+            if not proceed:
+                break
+    watcher.on_training_end()
+
+
+class MovingAverage:
+    """Exponential moving average of parameters and buffers, in place in ``average``."""
+
+    def __init__(self, model: nn.Module, average: nn.Module, power: float) -> None:
+        self.power = power
+        self._live, self._averaged = list(model.parameters()), list(average.parameters())
+        self._live_buffers, self._averaged_buffers = list(model.buffers()), list(average.buffers())
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """After gradient step ``step``, counted from 0."""
+        decay = min(1 - (1 + step) ** -self.power, 0.9999)
+        torch._foreach_lerp_(self._averaged, self._live, 1 - decay)
+        for averaged, live in zip(self._averaged_buffers, self._live_buffers, strict=True):
+            averaged.copy_(live)  # a running statistic is already an average
+
+
+def cosine_with_warmup(step: int, total_steps: int, config: TrainingConfig) -> float:
+    """Learning rate of gradient step ``step``."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(total_steps - config.warmup_steps, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def seed_of_step(seed: int, step: int) -> int:
+    """A 64-bit seed for the random draws of one gradient step."""
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def to_tensors(batch: Chunks, device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    observations = {key: torch.from_numpy(array).to(device) for key, array in batch.observations.items()}
+    return observations, torch.from_numpy(batch.actions).to(device), torch.from_numpy(batch.valid).to(device)
+
+
+def drop_history(observations: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """For a random ``share`` of rows, repeat the newest observation over the whole history."""
+    first = next(iter(observations.values()))
+    if share == 0 or first.shape[1] == 1:
+        return observations
+    dropped = torch.rand(len(first), device=first.device) < share
+    for value in observations.values():
+        value[dropped] = value[dropped][:, -1:]
+    return observations
+
+
+@torch.no_grad()
+def validate(agent: L1FlowAgent, held_out: ChunkSampler, n_windows: int = 512) -> dict[str, float]:
+    """Loss and action error of the averaged weights on held-out windows, with fixed noise.
+
+    ``action_error`` is the mean absolute difference between executed and demonstrated actions, in their units.
+    """
+    picked = np.unique(np.linspace(0, len(held_out) - 1, min(n_windows, len(held_out))).astype(int))
+    observations, actions, valid = to_tensors(held_out[picked], agent.device)
+    torch.manual_seed(0)  # inside train's fork_rng; the next step seeds again
+    policy: ChunkPolicy = agent.policy
+    loss = policy.loss(observations, actions, valid).item()
+    predicted = policy.plan(observations, torch.randn(actions.shape).to(agent.device))
+    used = slice(agent.n_obs_steps - 1, agent.n_obs_steps - 1 + agent.n_action_steps)
+    error = (predicted - actions).abs().mean(dim=-1)[:, used][valid[:, used]]
+    return {"loss": loss, "action_error": error.mean().item()}
+
+
+def check_finite(loss: Tensor, step: int) -> float:
+    value = loss.item()
+    if not math.isfinite(value):
+        raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
+    return value
+
+
+def run_logger(run_dir: Path, first_step: int) -> Logger:
+    """SB3's logger to ``progress.csv`` and TensorBoard; a continued run adds ``progress_<step>.csv``."""
+    suffix = f"_{first_step}" if first_step else ""
+    return Logger(str(run_dir), [make_output_format(kind, str(run_dir), suffix) for kind in ("csv", "tensorboard")])
+
+
+def as_callback(callback: Callback) -> BaseCallback:
+    if isinstance(callback, BaseCallback):
+        return callback
+    if isinstance(callback, list):
+        return CallbackList(callback)
+    return CallbackList([]) if callback is None else ConvertCallback(callback)

@@ -1,0 +1,1 @@
+"""Plain ``gymnasium.Wrapper`` classes, one file each, usable with any environment."""
