@@ -40,8 +40,12 @@ def read_replay_zarr(
     """
     path = Path(path)
     root = _open(path)
+    if not is_replay_zarr(path):
+        raise DatasetError(f"{path}: expected the groups data/ and meta/, found {sorted(os.listdir(path))}")
     ends = _read(path, root, "meta/episode_ends").astype(np.int64)
-    stored = {RENAMED.get(name, name): f"data/{name}" for name, _ in _group(path, root, "data").arrays()}
+    # Folders, not what Zarr lists: an array with damaged metadata must be found, not skipped.
+    names = sorted(entry.name for entry in (path / "data").iterdir() if entry.is_dir())
+    stored = {RENAMED.get(name, name): f"data/{name}" for name in names}
     if "action" not in stored:
         raise DatasetError(f"{path}: key 'data/action' is missing, found {sorted(stored.values())}")
     derived = {"agent_pos"} if "state" in stored and "agent_pos" not in stored else set()
@@ -53,7 +57,7 @@ def read_replay_zarr(
     for key in sorted(wanted):
         if key in derived:
             observations[key] = np.ascontiguousarray(_read(path, root, "data/state")[:, :2], np.float32)
-        elif root[stored[key]].ndim == 4:
+        elif _array(path, root, stored[key]).ndim == 4:
             observations[key] = _cached_images(path, root, stored[key], cache_dir)
         else:
             observations[key] = _read(path, root, stored[key]).astype(np.float32)
@@ -71,26 +75,34 @@ def _open(path: Path) -> zarr.Group:
     return root
 
 
-def _group(path: Path, root: zarr.Group, name: str) -> zarr.Group:
-    found = root.get(name)
-    if not isinstance(found, zarr.Group):
-        raise DatasetError(f"{path}: group {name!r} is missing")
-    return found
-
-
 def _array(path: Path, root: zarr.Group, name: str) -> zarr.Array:
     try:
         array = root.get(name)
     except Exception as error:
         raise DatasetError(f"{path}: key {name!r} has unreadable metadata ({error})") from error
     if not isinstance(array, zarr.Array):
-        raise DatasetError(f"{path}: key {name!r} is missing")
+        raise DatasetError(f"{path}: key {name!r} is missing or not an array")
     # Zarr fills a missing chunk with zeros without a word; a demonstration must not.
     if array.nchunks_initialized != array.nchunks:
         raise DatasetError(
             f"{path}: key {name!r} has {array.nchunks_initialized} of {array.nchunks} chunks; the copy is incomplete"
         )
+    _check_blosc_lengths(path, name, array)
     return array
+
+
+def _check_blosc_lengths(path: Path, name: str, array: zarr.Array) -> None:
+    """Blosc reads past the end of a cut chunk and may return garbage; bytes 12..16 of its header hold the length."""
+    if getattr(array.metadata, "compressor", None) is None or array.metadata.compressor.codec_id != "blosc":
+        return
+    for chunk in (path / name).iterdir():
+        if chunk.is_file() and not chunk.name.startswith("."):
+            with open(chunk, "rb") as file:
+                promised, size = int.from_bytes(file.read(16)[12:], "little"), chunk.stat().st_size
+            if size != promised:
+                raise DatasetError(
+                    f"{path}: key {name!r} is damaged: chunk {chunk.name} has {size} bytes, its header says {promised}"
+                )
 
 
 def _read(path: Path, root: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:

@@ -1,0 +1,102 @@
+"""Small agents, demonstrations and data sets on disk, shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from gymnasium import spaces
+
+from l1flow_agents import Episodes, L1FlowAgent
+
+torch.set_num_threads(1)
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "pusht_cchi_v7_replay.zarr"
+TINY = {
+    "mlp": {"width": 32, "depth": 1, "time_dim": 16},
+    "unet": {"dims": (16, 32), "time_dim": 16},
+    "transformer": {"width": 32, "depth": 1, "n_heads": 2},
+}
+OBSERVATION = spaces.Dict(
+    {
+        "pos": spaces.Box(-np.inf, np.inf, (3,), np.float32),
+        "image": spaces.Box(0, 255, (24, 20, 3), np.uint8),
+    }
+)
+STATE = spaces.Dict({"pos": OBSERVATION["pos"]})
+BARE = spaces.Box(-1, 1, (5,), np.float32)
+ACTION = spaces.Box(np.float32([-0.5, 0]), np.float32([0.5, 2]), dtype=np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_agent():
+    """``make_agent(network, space, **kwargs)``: an untrained agent of a few thousand weights.
+
+    The transformer starts with closed gates, so weights are shaken a little: time and condition must matter.
+    """
+
+    def make(network: str = "mlp", space: spaces.Space = STATE, action_space: spaces.Box = ACTION, **kwargs):
+        encoder = {"channels": (8, 8, 16, 16), "n_keypoints": 4, "feature_dim": 6}
+        given = {"network_kwargs": TINY[network], "encoder_kwargs": encoder, **kwargs}
+        agent = L1FlowAgent(network, (space, action_space), device="cpu", **given)
+        generator = torch.Generator().manual_seed(1)
+        for parameter in agent.policy.network.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+        return agent
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_episodes():
+    """``make_episodes(lengths)``: random demonstrations with the keys of `OBSERVATION`."""
+
+    def make(lengths=(30, 7, 25), seed: int = 0, images: bool = False) -> Episodes:
+        rng, n = np.random.default_rng(seed), sum(lengths)
+        observations = {"pos": rng.normal(size=(n, 3)).astype(np.float32)}
+        if images:
+            observations["image"] = rng.integers(256, size=(n, 24, 20, 3), dtype=np.uint8)
+        actions = rng.uniform(ACTION.low, ACTION.high, (n, 2)).astype(np.float32)
+        return Episodes(observations, actions, np.cumsum(lengths))
+
+    return make
+
+
+@pytest.fixture
+def replay(tmp_path, monkeypatch) -> Path:
+    """A replay-buffer Zarr of three episodes, 41 rows in chunks of 16, as Diffusion Policy writes them."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "data/action": rng.uniform(1, 511, (41, 2)).astype(np.float32),
+        "data/img": rng.integers(1, 256, (41, 8, 8, 3)).astype(np.float32),
+        "data/state": rng.uniform(1, 511, (41, 5)).astype(np.float32),
+        "meta/episode_ends": np.array([12, 21, 41]),
+    }
+    path = tmp_path / "toy.zarr"
+    root = zarr.open_group(str(path), mode="w", zarr_format=2)
+    for name, array in arrays.items():
+        root.create_array(name, data=array, chunks=(16, *array.shape[1:]))
+    monkeypatch.setenv("L1FLOW_CACHE", str(tmp_path / "cache"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The 206 human PushT demonstrations."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the PushT data set is not at {REAL_DATA}")
+    return REAL_DATA
+
+
+def random_observation(space: spaces.Space, n: int | None = None, seed: int = 0):
+    """One observation of ``space``, or a batch of ``n`` different ones."""
+    space.seed(seed)
+    if n is None:
+        return space.sample()
+    rows = [space.sample() for _ in range(n)]
+    if isinstance(space, spaces.Dict):
+        return {key: np.stack([row[key] for row in rows]) for key in space.spaces}
+    return np.stack(rows)
