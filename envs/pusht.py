@@ -57,12 +57,12 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
         # The simulator's own observation is the cheap one; ours is read from its bodies.
         self._simulator = _simulator_class()(obs_type="state", render_mode="rgb_array")
         full_turn = np.float32(2 * np.pi)
-        boxes = {
+        boxes: dict[str, spaces.Space] = {
             "image": spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
             "agent_pos": spaces.Box(0, WINDOW, (2,), np.float32),
             "state": spaces.Box(0, np.array([WINDOW] * 4 + [full_turn], np.float32), dtype=np.float32),
         }
-        self.observation_space = spaces.Dict({key: boxes[key] for key in OBS_KEYS[obs_type]})
+        self.observation_space: spaces.Dict = spaces.Dict({key: boxes[key] for key in OBS_KEYS[obs_type]})  # type: ignore[assignment]
         self.action_space = spaces.Box(0, WINDOW, (2,), np.float32)
         self._score = 0.0
 

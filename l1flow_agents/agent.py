@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,11 @@ class L1FlowAgent:
             "encoder_kwargs": dict(encoder_kwargs or {}),
             "method_kwargs": dict(method_kwargs or {}),
         }
-        self._spaces = keyed_spaces(self.observation_space)
+        self.spaces_by_key = keyed_spaces(self.observation_space)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.policy = ChunkPolicy(
-                self._spaces,
+                self.spaces_by_key,
                 self.action_space,
                 network,
                 method,
@@ -148,7 +148,7 @@ class L1FlowAgent:
 
         due = (counters[:, 0] == -1) | (counters[:, 0] >= self.n_action_steps)
         if due.any():
-            rows = {key: past[due] for key, past in zip(self._spaces, history, strict=True)}
+            rows = {key: past[due] for key, past in zip(self.spaces_by_key, history, strict=True)}
             seeds, plans = counters[due, 1], counters[due, 2]
             planned = self.plan(rows, self.noise(seeds * (not deterministic), plans))
             chunk[due] = planned[:, : self.n_action_steps]
@@ -170,7 +170,7 @@ class L1FlowAgent:
         counters, _, *history = self.initial_state(n)
         history = self._remember(history, observations, np.ones(n, bool))
         noise = self.noise(counters[:, 1] * (not deterministic), counters[:, 2])
-        chunk = self.plan(dict(zip(self._spaces, history, strict=True)), noise)
+        chunk = self.plan(dict(zip(self.spaces_by_key, history, strict=True)), noise)
         return chunk[0] if single else chunk
 
     def sample(self, observation: Observation, n: int, seed: int = 0) -> np.ndarray:
@@ -179,7 +179,7 @@ class L1FlowAgent:
         if not single:
             raise ObservationError("sample expects one observation, got a batch")
         history = self._remember(self.initial_state(1)[2:], observations, np.ones(1, bool))
-        repeated = {key: past.repeat(n, axis=0) for key, past in zip(self._spaces, history, strict=True)}
+        repeated = {key: past.repeat(n, axis=0) for key, past in zip(self.spaces_by_key, history, strict=True)}
         return self.plan(repeated, self.noise(np.full(n, seed), np.arange(n)))
 
     def plan(self, history: Mapping[str, np.ndarray], noise: np.ndarray) -> np.ndarray:
@@ -203,30 +203,32 @@ class L1FlowAgent:
         return np.stack([stream.standard_normal(shape, np.float32) for stream in streams])
 
     def initial_state(self, n: int, noise_seeds: np.ndarray | None = None) -> State:
-        """The state of ``n`` environments that have seen nothing; ``noise_seeds`` (n,) fixes all that they will draw."""
+        """The state of ``n`` environments that have seen nothing; ``noise_seeds`` (n,) fixes what they will draw."""
         counters = np.zeros((n, 3), np.int64)
         counters[:, 0] = -1
         counters[:, 1] = torch.randint(1, 2**62, (n,)).numpy() if noise_seeds is None else noise_seeds
         chunk = np.zeros((n, self.n_action_steps, *self.action_space.shape), np.float32)
-        history = [np.zeros((n, self.n_obs_steps, *box.shape), box.dtype) for box in self._spaces.values()]
+        history = [np.zeros((n, self.n_obs_steps, *box.shape), box.dtype) for box in self.spaces_by_key.values()]
         return (counters, chunk, *history)
 
     def _prepare(self, observation: Observation) -> tuple[dict[str, np.ndarray], bool]:
         """Checked arrays (n, *shape) a key in alphabetical order, and whether a single observation was given."""
         if isinstance(observation, tuple):
             raise ObservationError(
-                "expected an observation, got a tuple; did you pass (observation, info), what Gymnasium's reset returns?"
+                "expected an observation, got a tuple; did you pass (observation, info), as reset returns?"
             )
         if not isinstance(observation, Mapping):
             if isinstance(self.observation_space, spaces.Dict):
                 raise ObservationError(
-                    f"expected a dict with keys {list(self._spaces)}, got {type(observation).__name__}"
+                    f"expected a dict with keys {list(self.spaces_by_key)}, got {type(observation).__name__}"
                 )
             observation = {BARE: observation}
         arrays, singles = {}, []
-        for key, space in self._spaces.items():
+        for key, space in self.spaces_by_key.items():
             if key not in observation:
-                raise ObservationError(f"key {key!r} is missing, expected {list(self._spaces)}, got {sorted(observation)}")
+                raise ObservationError(
+                    f"key {key!r} is missing, expected {list(self.spaces_by_key)}, got {sorted(observation)}"
+                )
             array, is_single = check_array(key, observation[key], space)
             arrays[key] = array[None] if is_single else array
             singles.append(is_single)
@@ -237,7 +239,9 @@ class L1FlowAgent:
             raise ObservationError("expected at least one observation, got an empty batch")
         return arrays, all(singles)
 
-    def _remember(self, history: list[np.ndarray], observations: dict[str, np.ndarray], fresh: np.ndarray) -> list:
+    def _remember(
+        self, history: Sequence[np.ndarray], observations: dict[str, np.ndarray], fresh: np.ndarray
+    ) -> list[np.ndarray]:
         """Histories with the newest observation appended, or filled with it in the ``fresh`` rows."""
         updated = []
         for past, newest in zip(history, observations.values(), strict=True):
@@ -252,7 +256,7 @@ class L1FlowAgent:
         expected = [
             (n, 3),
             (n, self.n_action_steps, *self.action_space.shape),
-            *((n, self.n_obs_steps, *box.shape) for box in self._spaces.values()),
+            *[(n, self.n_obs_steps, *box.shape) for box in self.spaces_by_key.values()],
         ]
         given = [np.shape(part) for part in state]
         if given != expected:
@@ -319,7 +323,7 @@ class L1FlowAgent:
         return {
             "agent": self._settings,
             "env": {"id": self.env_id, "kwargs": self.env_kwargs},
-            "observation_space": {key: checkpoint.space_to_dict(box) for key, box in self._spaces.items()},
+            "observation_space": {key: checkpoint.space_to_dict(box) for key, box in self.spaces_by_key.items()},
             "bare_observation": not isinstance(self.observation_space, spaces.Dict),
             "action_space": checkpoint.space_to_dict(self.action_space),
             "normalizer": self.policy.normalizer.kinds,
@@ -347,7 +351,7 @@ class L1FlowAgent:
         config = checkpoint.read_config(folder)
         try:
             boxes = {key: checkpoint.space_from_dict(box) for key, box in config["observation_space"].items()}
-            observation_space = boxes[BARE] if config.get("bare_observation") else spaces.Dict(boxes)
+            observation_space = boxes[BARE] if config.get("bare_observation") else spaces.Dict(list(boxes.items()))
             action_space = checkpoint.space_from_dict(config["action_space"])
             agent = cls(env=(observation_space, action_space), device=device, **config["agent"])
             agent.env_id, agent.env_kwargs = config["env"]["id"], dict(config["env"]["kwargs"])
@@ -374,11 +378,7 @@ def check_array(key: str, value: Any, space: spaces.Box) -> tuple[np.ndarray, bo
     single = array.shape == shape
     if not single and (array.ndim != len(shape) + 1 or array.shape[1:] != shape):
         raise ObservationError(f"key {key!r}: expected shape {shape} or (n, {str(shape)[1:]}, got {array.shape}")
-    if array.dtype == space.dtype:
-        fits = True
-    else:
-        fits = not is_image(space) and array.dtype.kind in "fiu"
-    if not fits:
+    if array.dtype != space.dtype and (is_image(space) or array.dtype.kind not in "fiu"):
         raise ObservationError(f"key {key!r}: expected dtype {space.dtype}, got {array.dtype}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ObservationError(f"key {key!r}: expected finite numbers, got {array[~np.isfinite(array)][0]}")
@@ -396,6 +396,7 @@ def spaces_of(env: EnvOrSpaces) -> tuple[spaces.Box | spaces.Dict, spaces.Box]:
     parts = observation_space.spaces.values() if isinstance(observation_space, spaces.Dict) else [observation_space]
     if not parts or not all(isinstance(part, spaces.Box) for part in parts):
         raise ConfigError(f"expected observations that are a box or a dict of boxes, got {observation_space}")
+    assert isinstance(observation_space, spaces.Box | spaces.Dict)
     if not (isinstance(action_space, spaces.Box) and len(action_space.shape) == 1):
         raise ConfigError(f"expected actions in a box of one axis, got {action_space}")
     return observation_space, action_space
@@ -409,20 +410,20 @@ def spec_of(env: EnvOrSpaces) -> tuple[str | None, dict[str, Any]]:
     return spec.id, {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
 
 
-def keyed_spaces(observation_space: spaces.Box | spaces.Dict) -> spaces.Dict:
-    """A dict space in alphabetical order, also for a bare box."""
+def keyed_spaces(observation_space: spaces.Box | spaces.Dict) -> dict[str, spaces.Box]:
+    """Boxes by key in alphabetical order, also for a bare box."""
     if isinstance(observation_space, spaces.Dict):
-        return spaces.Dict(sorted(observation_space.spaces.items()))
-    return spaces.Dict({BARE: observation_space})
+        return {key: box for key, box in sorted(observation_space.spaces.items()) if isinstance(box, spaces.Box)}
+    return {BARE: observation_space}
 
 
 def check_same_spaces(folder: Path, agent: L1FlowAgent, env: EnvOrSpaces) -> None:
     """Raise CheckpointError unless the environment offers what the agent needs: its keys, and its actions."""
     observation_space, action_space = spaces_of(env)
     offered = keyed_spaces(observation_space)
-    for key, box in agent._spaces.items():
-        if offered.spaces.get(key) != box:
-            raise CheckpointError(f"{folder}: trained with observation {key!r} = {box}, got {offered.spaces.get(key)}")
+    for key, box in agent.spaces_by_key.items():
+        if offered.get(key) != box:
+            raise CheckpointError(f"{folder}: trained with observation {key!r} = {box}, got {offered.get(key)}")
     if action_space != agent.action_space:
         raise CheckpointError(f"{folder}: trained for actions {agent.action_space}, got {action_space}")
 
@@ -431,5 +432,3 @@ def pick_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(device)
-
-

@@ -190,7 +190,9 @@ def save_training(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer
     target = run_dir / "checkpoints" / f"{agent.num_timesteps:08d}"
     with replaced_folder(target) as folder:
         write_agent(folder, agent.config(), agent.policy)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _training_tensors(model, optimizer).items()}
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in _training_tensors(model, optimizer).items()
+        }
         save_file(tensors, folder / TRAINING, {"step": str(agent.num_timesteps)})
     for outdated in _training_checkpoints(run_dir)[:-KEPT]:
         shutil.rmtree(outdated)
@@ -249,7 +251,7 @@ def _check_same(run_dir: Path, found: Mapping[str, Any], wanted: Mapping[str, An
 
 @contextmanager
 def replaced_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``path`` when the block ends without an error, and vanishes otherwise."""
+    """A scratch folder that takes the place of ``path`` when the block ends well, and vanishes otherwise."""
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))

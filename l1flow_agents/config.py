@@ -34,7 +34,6 @@ def check_names(given: Iterable[str], allowed: Iterable[str], what: str) -> None
 
 
 def build(cls: Callable[..., T], *args: Any, what: str, settings: Mapping[str, Any] | None) -> T:
-    """``cls(*args, **settings)`` with the names of ``settings`` checked against cls's keyword-only parameters."""
-    parameters = inspect.signature(cls).parameters.values()
-    check_names(settings or {}, [p.name for p in parameters if p.kind is p.KEYWORD_ONLY], what)
+    """``cls(*args, **settings)`` with the names of ``settings`` checked against the parameters that ``args`` leave."""
+    check_names(settings or {}, list(inspect.signature(cls).parameters)[len(args) :], what)
     return cls(*args, **(settings or {}))

@@ -19,7 +19,7 @@ class ChunkPolicy(nn.Module):
     """Observations in, action chunks out, both in the environment's units.
 
     Args:
-        observation_space: boxes, images uint8 (H, W, C).
+        observation_spaces: a box a key, images uint8 (H, W, C).
         action_space: (action_dim,).
         network, method: names in `NETWORKS` and `METHODS`; ``*_kwargs`` are the settings of those classes.
         horizon: length of a chunk.
@@ -28,7 +28,7 @@ class ChunkPolicy(nn.Module):
 
     def __init__(
         self,
-        observation_space: spaces.Dict,
+        observation_spaces: Mapping[str, spaces.Box],
         action_space: spaces.Box,
         network: str,
         method: str,
@@ -40,8 +40,8 @@ class ChunkPolicy(nn.Module):
         method_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        shapes = {key: space.shape for key, space in observation_space.spaces.items()}
-        self.normalizer = Normalizer.for_spaces(observation_space, action_space)
+        shapes = {key: space.shape for key, space in observation_spaces.items()}
+        self.normalizer = Normalizer.for_spaces(observation_spaces, action_space)
         self.encoder = build(ObservationEncoder, shapes, n_obs_steps, what="encoder", settings=encoder_kwargs)
         network_class = choose(network, NETWORKS, "network")
         sizes = (horizon, action_space.shape[0], self.encoder.cond_dim)
@@ -52,7 +52,9 @@ class ChunkPolicy(nn.Module):
         """Raw observations (batch, n_obs_steps, *shape) a key -> condition (batch, cond_dim)."""
         return self.encoder({key: self.normalizer.normalize(key, value) for key, value in observations.items()})
 
-    def loss(self, observations: Mapping[str, Tensor], actions: Tensor, valid: Tensor, noise_samples: int = 1) -> Tensor:
+    def loss(
+        self, observations: Mapping[str, Tensor], actions: Tensor, valid: Tensor, noise_samples: int = 1
+    ) -> Tensor:
         """The method's loss of demonstrated chunks.
 
         Args:

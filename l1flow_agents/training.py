@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -113,6 +114,7 @@ def train(
     watcher.init_callback(agent)  # type: ignore[arg-type]
     watcher.on_training_start(locals(), globals())
 
+    started = time.perf_counter()
     bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not progress_bar)
     with torch.random.fork_rng(devices=[agent.device] if agent.device.type == "cuda" else []), bar:
         for step in range(first_step, total_steps):
@@ -137,7 +139,7 @@ def train(
                 agent.logger.record("train/loss", check_finite(loss, done))
                 agent.logger.record("train/grad_norm", grad_norm.item())
                 agent.logger.record("train/learning_rate", learning_rate)
-                agent.logger.record("time/fps", bar.format_dict["rate"] or 0.0)
+                agent.logger.record("time/fps", (done - first_step) / (time.perf_counter() - started))
                 if held_out is not None and (done % config.validate_every == 0 or done == total_steps):
                     for name, value in validate(agent, held_out).items():
                         agent.logger.record(f"val/{name}", value)
@@ -155,7 +157,8 @@ class MovingAverage:
 
     def __init__(self, model: nn.Module, average: nn.Module, power: float) -> None:
         self.power = power
-        self._live, self._averaged = list(model.parameters()), list(average.parameters())
+        self._live: list[Tensor] = list(model.parameters())
+        self._averaged: list[Tensor] = list(average.parameters())
         self._live_buffers, self._averaged_buffers = list(model.buffers()), list(average.buffers())
 
     @torch.no_grad()

@@ -30,13 +30,13 @@ class Normalizer(nn.Module):
         self.affine = nn.ModuleDict({key: _Affine(shape) for key, shape in shapes.items() if kinds[key] == "limits"})
 
     @classmethod
-    def for_spaces(cls, observation_space: spaces.Dict, action_space: spaces.Box) -> Normalizer:
+    def for_spaces(cls, observation_spaces: Mapping[str, spaces.Box], action_space: spaces.Box) -> Normalizer:
         """The kinds that fit the spaces; call `fit` before use.
 
         uint8 boxes are images, keys ending in ``quat`` and actions already in [-1, 1] stay as they are.
         """
-        shapes = {key: space.shape for key, space in observation_space.spaces.items() if space.shape is not None}
-        kinds = {key: _kind(key, space) for key, space in observation_space.spaces.items()}
+        shapes = {key: space.shape for key, space in observation_spaces.items()}
+        kinds = {key: _kind(key, space) for key, space in observation_spaces.items()}
         unit = bool(np.all(action_space.low == -1) and np.all(action_space.high == 1))
         shapes[ACTION] = action_space.shape
         kinds[ACTION] = "identity" if unit else "limits"
@@ -63,7 +63,7 @@ class Normalizer(nn.Module):
     def unnormalize(self, key: str, x: Tensor) -> Tensor:
         if key in self.affine:
             module = self.affine[key]
-            return (x - module.offset) / module.scale
+            return (x - module.offset) / module.scale  # type: ignore[operator]
         return (x + 1) * (255 / 2) if self.kinds[key] == "image" else x
 
 

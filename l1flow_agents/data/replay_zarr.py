@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
@@ -93,7 +94,8 @@ def _array(path: Path, root: zarr.Group, name: str) -> zarr.Array:
 
 def _check_blosc_lengths(path: Path, name: str, array: zarr.Array) -> None:
     """Blosc reads past the end of a cut chunk and may return garbage; bytes 12..16 of its header hold the length."""
-    if getattr(array.metadata, "compressor", None) is None or array.metadata.compressor.codec_id != "blosc":
+    compressor = getattr(array.metadata, "compressor", None)
+    if getattr(compressor, "codec_id", None) != "blosc":
         return
     for chunk in (path / name).iterdir():
         if chunk.is_file() and not chunk.name.startswith("."):
@@ -120,7 +122,7 @@ def _rows(path: Path, name: str, array: zarr.Array, rows: slice) -> np.ndarray:
 def _cached_images(path: Path, root: zarr.Group, name: str, cache_dir: str | os.PathLike | None) -> np.ndarray:
     """A uint8 memory map of the images, converted on the first call and renamed into place when whole."""
     array = _array(path, root, name)
-    folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE", Path.home() / ".cache" / "l1flow"))
+    folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
     target = folder / f"{path.stem}-{_identity(path, name, array)}.npy"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +151,5 @@ def _to_uint8(path: Path, name: str, block: np.ndarray, rows: slice) -> np.ndarr
 
 def _identity(path: Path, name: str, array: Any) -> str:
     """A short hash of place, shape and newest change, so that other data never meet an old cache."""
-    import hashlib
-
     newest = max(entry.stat().st_mtime_ns for entry in os.scandir(path / name))
     return hashlib.sha256(f"{path.resolve()} {name} {array.shape} {newest}".encode()).hexdigest()[:16]

@@ -25,7 +25,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, network: Network, x1: Tensor, cond: Tensor, valid: Tensor) -> Tensor:
-        """Scalar training loss of demonstrated chunks ``x1``; steps where ``valid`` (batch, horizon) is 0 do not count."""
+        """Scalar training loss of demonstrated chunks ``x1``; steps with ``valid`` (batch, horizon) 0 do not count."""
 
     @abstractmethod
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:

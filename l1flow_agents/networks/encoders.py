@@ -71,7 +71,13 @@ class ImageEncoder(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], channels: Sequence[int], n_keypoints: int, feature_dim: int, crop: float, bf16: bool
+        self,
+        shape: tuple[int, ...],
+        channels: Sequence[int],
+        n_keypoints: int,
+        feature_dim: int,
+        crop: float,
+        bf16: bool,
     ) -> None:
         super().__init__()
         height, width, depth = shape

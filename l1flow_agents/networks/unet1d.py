@@ -40,21 +40,21 @@ class UNet1D(nn.Module):
             raise ConfigError(f"every entry of dims must be divisible by n_groups = {n_groups}, got {list(dims)}")
         self.time = TimeEmbedding(time_dim)
 
-        def block(c_in: int, c_out: int) -> _Block:
-            return _Block(c_in, c_out, cond_dim + time_dim, kernel_size, n_groups)
+        def level(c_in: int, c_out: int, resample: nn.Module) -> _Level:
+            return _Level(c_in, c_out, cond_dim + time_dim, kernel_size, n_groups, resample)
 
         self.down = nn.ModuleList()
         c_in = action_dim
-        for level, dim in enumerate(dims):
-            last = level == len(dims) - 1
-            halve = nn.Identity() if last else nn.Conv1d(dim, dim, 3, stride=2, padding=1)
-            self.down.append(nn.ModuleList([block(c_in, dim), block(dim, dim), halve]))
+        for k, dim in enumerate(dims):
+            lowest = k == len(dims) - 1
+            halve = nn.Identity() if lowest else nn.Conv1d(dim, dim, 3, stride=2, padding=1)
+            self.down.append(level(c_in, dim, halve))
             c_in = dim
-        self.middle = nn.ModuleList([block(c_in, c_in), block(c_in, c_in)])
+        self.middle = level(c_in, c_in, nn.Identity())
         self.up = nn.ModuleList()
         for dim in reversed(dims[:-1]):
             double = nn.ConvTranspose1d(c_in, c_in, 4, stride=2, padding=1)
-            self.up.append(nn.ModuleList([double, block(c_in + dim, dim), block(dim, dim)]))
+            self.up.append(level(c_in + dim, dim, double))
             c_in = dim
         self.exit = nn.Sequential(_conv_block(c_in, c_in, kernel_size, n_groups), nn.Conv1d(c_in, action_dim, 1))
 
@@ -62,16 +62,31 @@ class UNet1D(nn.Module):
         """x (batch, horizon, action_dim), t (batch,), cond (batch, cond_dim) -> (batch, horizon, action_dim)."""
         c = torch.cat([cond, self.time(t)], dim=-1)
         h, skips = x.transpose(1, 2), []
-        for first, second, halve in self.down:  # type: ignore[misc]
-            h = second(first(h, c), c)
+        for level in self.down:
+            h = level(h, c)
             skips.append(h)
-            h = halve(h)
-        for block in self.middle:
-            h = block(h, c)
+            h = level.resample(h)  # type: ignore[operator]
+        h = self.middle(h, c)
         skips.pop()  # the lowest level feeds the middle directly
-        for double, first, second in self.up:  # type: ignore[misc]
-            h = second(first(torch.cat([double(h), skips.pop()], dim=1), c), c)
+        for level in self.up:
+            h = torch.cat([level.resample(h), skips.pop()], dim=1)  # type: ignore[operator]
+            h = level(h, c)
         return self.exit(h).transpose(1, 2)
+
+
+class _Level(nn.Module):
+    """Two blocks at one resolution, and the way to the next."""
+
+    def __init__(
+        self, c_in: int, c_out: int, cond_dim: int, kernel_size: int, n_groups: int, resample: nn.Module
+    ) -> None:
+        super().__init__()
+        self.first = _Block(c_in, c_out, cond_dim, kernel_size, n_groups)
+        self.second = _Block(c_out, c_out, cond_dim, kernel_size, n_groups)
+        self.resample = resample
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        return self.second(self.first(h, c), c)
 
 
 def _conv_block(c_in: int, c_out: int, kernel_size: int, n_groups: int) -> nn.Sequential:

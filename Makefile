@@ -1,0 +1,37 @@
+# make rollout   film a bundled agent          make test    everything that CI runs
+# make bench     speed, as ratios              make format  rewrite the code's layout
+ENV ?= PushT-v0
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: rollout test lint types unit bench format clean
+
+rollout: .venv/ready
+	$(BIN)/python examples/rollout.py --env $(ENV)
+
+test: lint types unit
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+unit: .venv/ready
+	$(BIN)/python -m pytest -q
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/speed.py
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/ready: setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

@@ -1,0 +1,175 @@
+"""The ``l1flow`` command. Exit codes: 0 done, 1 ran and failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import yaml
+
+from l1flow_agents.errors import DownloadError, L1FlowError
+
+EXAMPLES = """examples:
+  l1flow rollout --env PushT-v0                  film a bundled agent
+  l1flow eval pusht-state -n 100                 score it on the test seeds
+  l1flow download pusht                          fetch the human demonstrations
+  l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
+  l1flow info                                    versions, environments, agents
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; ``argv`` defaults to the command line."""
+    arguments = parser().parse_args(argv)
+    arguments.command_line = shlex.join(["l1flow", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        set_threads(getattr(arguments, "threads", None))
+        return arguments.run(arguments)
+    except (L1FlowError, gym.error.Error) as error:
+        print(f"l1flow: error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, (DownloadError, RuntimeError)) else 2
+    except KeyboardInterrupt:
+        print("l1flow: interrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="l1flow",
+        description="Train, evaluate and film L1 Flow agents in Gymnasium environments.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    train = command("train", run_train, "Train an agent from demonstrations; continues what the run directory holds.")
+    train.add_argument("config", help="name of a bundled configuration, or a YAML file")
+    train.add_argument("overrides", nargs="*", metavar="part.setting=value", help="such as training.batch_size=64")
+    train.add_argument("--dataset", help="path or published name, instead of the configuration's")
+    train.add_argument("--run-dir", help="logs, checkpoints and the agent (default: runs/CONFIG)")
+    train.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    train.add_argument("--threads", type=positive, help="CPU threads of torch")
+
+    evaluation = command("eval", run_eval, "Score an agent: success rate with its 95 %% interval, mean score.")
+    evaluation.add_argument("agent", help="checkpoint folder, bundled name, or Hub id")
+    rollout = command("rollout", run_rollout, "Film an agent, and score it on the way.")
+    rollout.add_argument("agent", nargs="?", help="default: the bundled agent of --env")
+    for sub, episodes, out in [(evaluation, 50, None), (rollout, 10, "rollouts")]:
+        sub.add_argument("--env", help="environment id (default: the agent's)")
+        sub.add_argument("-n", "--episodes", type=positive, default=episodes, help="default: %(default)s")
+        sub.add_argument("--seed", type=int, default=100_000, help="of the first episode (default: %(default)s)")
+        sub.add_argument("--n-envs", type=positive, help="processes (default: one a core)")
+        sub.add_argument("--replan-every-step", action="store_true", help="no chunks, no state: the plainest loop")
+        sub.add_argument("--output", default=out, help="folder for results.json and videos")
+        sub.add_argument("--json", action="store_true", help="print results as JSON")
+        sub.add_argument("--threads", type=positive, help="CPU threads of torch")
+    rollout.add_argument("--films", type=positive, default=4, help="episodes to film (default: %(default)s)")
+    rollout.add_argument("--grid", action="store_true", help="one film with all of them")
+    rollout.add_argument("--overlay", action="store_true", help="draw the plan")
+
+    fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
+    fetch.add_argument("name", help="such as pusht")
+    fetch.add_argument("--folder", help="default: $L1FLOW_DATA or ~/.cache/l1flow/data")
+    fetch.add_argument("--url", help="a mirror")
+
+    info = command("info", run_info, "Describe an agent or a data set; without one, this installation.")
+    info.add_argument("name", nargs="?", help="checkpoint, bundled name, or data set")
+    return top
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.experiment import read_experiment, run_experiment
+
+    experiment = read_experiment(arguments.config, arguments.overrides)
+    if arguments.dataset:
+        experiment["dataset"] = arguments.dataset
+    run_dir = Path(arguments.run_dir or Path("runs") / Path(arguments.config).stem)
+    print(yaml.safe_dump(experiment, sort_keys=False), end="")
+    run_experiment(experiment, run_dir, arguments.device)
+    print(f"agent: {run_dir / 'agent'}")
+    return 0
+
+
+def run_eval(arguments: argparse.Namespace) -> int:
+    return _evaluate(arguments, arguments.agent, video=None)
+
+
+def run_rollout(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.evaluation import default_agent
+    from l1flow_agents.video import VideoRecorder
+
+    if not (arguments.agent or arguments.env):
+        print("l1flow rollout: error: expected an agent or --env", file=sys.stderr)
+        return 2
+    video = VideoRecorder(arguments.output, range(arguments.films), grid=arguments.grid, overlay=arguments.overlay)
+    return _evaluate(arguments, arguments.agent or default_agent(arguments.env), video)
+
+
+def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
+    from l1flow_agents.agent import L1FlowAgent
+    from l1flow_agents.evaluation import evaluate
+
+    agent = L1FlowAgent.load(name)
+    result = evaluate(
+        agent,
+        arguments.env,
+        arguments.episodes,
+        arguments.seed,
+        arguments.n_envs,
+        chunked=not arguments.replan_every_step,
+        video=video,
+        progress_bar=not arguments.json,
+    )
+    result.agent = name
+    if arguments.output:
+        result.save(Path(arguments.output) / "results.json", command=arguments.command_line)
+    if arguments.json:
+        print(json.dumps(result.to_dict()))
+    else:
+        print(result)
+        for path in [*result.videos, *([Path(arguments.output) / "results.json"] if arguments.output else [])]:
+            print(path)
+    return 1 if result.failed else 0
+
+
+def run_download(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.data.download import download
+
+    print(download(arguments.name, arguments.folder, arguments.url))
+    return 0
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    from l1flow_agents import describe
+
+    print(yaml.safe_dump(describe.describe(arguments.name), sort_keys=False, width=120), end="")
+    return 0
+
+
+def set_threads(n: int | None) -> None:
+    if n is not None:
+        import torch
+
+        torch.set_num_threads(n)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Published data sets: where they lie, and a download that never leaves half a file under its final name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from l1flow_agents.config import choose
+from l1flow_agents.data.replay_zarr import read_replay_zarr
+from l1flow_agents.errors import DatasetError, DownloadError
+
+BLOCK = 1 << 20
+
+
+class Published(NamedTuple):
+    """One data set on the web."""
+
+    url: str
+    member: str
+    """Folder inside the zip."""
+    fingerprint: str
+    """`Episodes.fingerprint` of the keys ``state`` and ``agent_pos``: what arrived is what was published."""
+
+
+PUBLISHED = {
+    "pusht": Published(
+        "https://diffusion-policy.cs.columbia.edu/data/training/pusht.zip",
+        "pusht/pusht_cchi_v7_replay.zarr",
+        "0c7eaa9baa318d8ab74a3473c71480b46abe37ca5df5752523473d12cad9af72",
+    ),
+}
+
+
+def data_dir() -> Path:
+    """``$L1FLOW_DATA``, or ``~/.cache/l1flow/data``."""
+    return Path(os.environ.get("L1FLOW_DATA", Path.home() / ".cache" / "l1flow" / "data"))
+
+
+def locate(name: str | os.PathLike) -> Path:
+    """The path of a data set given as a path or as a published name that was downloaded.
+
+    Raises:
+        DatasetError: it is not there; says how to get it.
+    """
+    if Path(name).exists():
+        return Path(name)
+    if str(name) in PUBLISHED:
+        path = data_dir() / Path(PUBLISHED[str(name)].member).name
+        if path.exists():
+            return path
+        raise DatasetError(
+            f"data set {str(name)!r} is not in {data_dir()}; run `l1flow download {name}`, set L1FLOW_DATA to the "
+            "folder that holds it, or give its path"
+        )
+    raise DatasetError(f"no data set at {str(name)!r}, and it is none of {sorted(PUBLISHED)}")
+
+
+def download(
+    name: str, folder: str | os.PathLike | None = None, url: str | None = None, progress_bar: bool = True
+) -> Path:
+    """Fetch a published data set into ``folder`` (default: `data_dir`), continuing a broken download.
+
+    Returns:
+        The data set's path; nothing is fetched if it is there already.
+
+    Raises:
+        ConfigError: an unknown name. DownloadError: the server's answer, or what arrived, is not right.
+    """
+    published = choose(name, PUBLISHED, "data set")
+    folder = Path(folder or data_dir())
+    target = folder / Path(published.member).name
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / f"{name}.zip.part"
+    fetch(url or published.url, archive, progress_bar)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as scratch:
+        unpack(archive, Path(scratch), published.member)
+        found = read_replay_zarr(Path(scratch) / published.member, keys=["state", "agent_pos"]).fingerprint
+        if found != published.fingerprint:
+            archive.unlink()
+            raise DownloadError(f"{url or published.url}: content hash {found}, expected {published.fingerprint}")
+        os.replace(Path(scratch) / published.member, target)
+    archive.unlink()
+    return target
+
+
+def fetch(url: str, path: Path, progress_bar: bool) -> None:
+    """Download to ``path``, appending to what an earlier try left there."""
+    have = path.stat().st_size if path.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            if have and response.status != 206:  # the server does not continue; start again
+                have = 0
+            total = have + int(response.headers.get("Content-Length", 0))
+            with (
+                open(path, "ab" if have else "wb") as file,
+                tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress_bar) as bar,
+            ):
+                while block := response.read(BLOCK):
+                    file.write(block)
+                    bar.update(len(block))
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing left to send: the file was complete
+            return
+        raise DownloadError(f"{url}: the server answered {error.code} {error.reason}") from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise DownloadError(f"{url}: {reason}; run the command again to continue at {path}") from error
+    if total and path.stat().st_size != total:
+        raise DownloadError(
+            f"{url}: {path.stat().st_size} of {total} bytes arrived; run the command again to continue at {path}"
+        )
+
+
+def unpack(archive: Path, folder: Path, member: str) -> None:
+    """Extract the files below ``member``; a damaged archive is deleted and refused."""
+    try:
+        with zipfile.ZipFile(archive) as zipped:
+            names = [name for name in zipped.namelist() if name.startswith(member + "/")]
+            if not names:
+                raise DownloadError(f"{archive}: no {member!r} inside, found {zipped.namelist()[:3]}")
+            zipped.extractall(folder, names)  # checks every CRC, and keeps inside the folder
+    except (zipfile.BadZipFile, EOFError, shutil.Error) as error:
+        archive.unlink()
+        raise DownloadError(f"{archive}: not a whole zip file ({error}); deleted, download again") from error

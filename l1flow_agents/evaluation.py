@@ -1,0 +1,351 @@
+"""Evaluation in simulation: the same episodes, starts and noise, however many processes share the work."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+from tqdm import tqdm
+
+from l1flow_agents import checkpoint
+from l1flow_agents.agent import L1FlowAgent, check_same_spaces
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.video import VideoRecorder
+from l1flow_agents.workers import EnvSetup, Hello, Segment, Worker, WorkerError, WorkerFailure, ready
+
+TEST_SEED = 100_000  # first test seed of the published protocols
+VALIDATION_SEED = 50_000
+FEW_EPISODES = 50  # below this an interval is too wide to compare agents
+
+
+@dataclass
+class EpisodeResult:
+    """One episode. ``score`` is the highest reward of a step, as in Diffusion Policy's protocol."""
+
+    index: int
+    seed: int
+    score: float = 0.0
+    success: bool = False
+    length: int = 0
+    episode_return: float = 0.0
+    error: str | None = None
+    """Why it could not be finished; such an episode counts in no mean."""
+
+    def add(self, rewards: list[float], success: bool) -> None:
+        """Book some more steps."""
+        if rewards:
+            self.score = max(self.score, *rewards) if self.length else max(rewards)
+        self.success = self.success or success
+        self.episode_return += sum(rewards)
+        self.length += len(rewards)
+
+
+@dataclass
+class EvaluationResult:
+    """All episodes of an evaluation and what they come to."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    n_action_steps: int
+    episodes: list[EpisodeResult]
+    n_envs: int
+    seconds: float
+    agent: str = ""
+    videos: list[str] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[EpisodeResult]:
+        return [episode for episode in self.episodes if episode.error is None]
+
+    @property
+    def failed(self) -> list[EpisodeResult]:
+        """Episodes that a crash or a hang took away."""
+        return [episode for episode in self.episodes if episode.error is not None]
+
+    @property
+    def success_rate(self) -> float:
+        return float(np.mean([e.success for e in self.finished])) if self.finished else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the success rate."""
+        return wilson_interval(sum(e.success for e in self.finished), len(self.finished))
+
+    @property
+    def mean_score(self) -> float:
+        return float(np.mean([e.score for e in self.finished])) if self.finished else math.nan
+
+    @property
+    def score_error(self) -> float:
+        """Half width of the normal 95 % interval of the mean score."""
+        scores = [e.score for e in self.finished]
+        return float(1.96 * np.std(scores, ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        low, high = self.interval
+        return {
+            "agent": self.agent,
+            "env": {"id": self.env_id, "kwargs": self.env_kwargs},
+            "n_action_steps": self.n_action_steps,
+            "n_episodes": len(self.episodes),
+            "n_failed": len(self.failed),
+            "success_rate": self.success_rate,
+            "success_interval_95": [low, high],
+            "mean_score": self.mean_score,
+            "mean_score_error_95": self.score_error,
+            "seconds": round(self.seconds, 2),
+            "n_envs": self.n_envs,
+            "videos": self.videos,
+            "versions": checkpoint.versions(),
+            "episodes": [asdict(episode) for episode in self.episodes],
+        }
+
+    def save(self, path: str | os.PathLike, **extra: Any) -> None:
+        """Write JSON, whole or not at all; ``extra`` entries come first."""
+        checkpoint.write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1) + "\n")
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        lines = [
+            f"{self.env_id}: success {self.success_rate:.2f} (95 % interval {low:.2f} .. {high:.2f}), "
+            f"mean score {self.mean_score:.3f} +- {self.score_error:.3f}, "
+            f"{len(self.finished)} episodes in {self.seconds:.0f} s"
+        ]
+        if len(self.finished) < FEW_EPISODES:
+            lines.append(f"(under {FEW_EPISODES} episodes: too few to compare agents)")
+        lines += [f"episode of seed {e.seed} was lost: {e.error}" for e in self.failed]
+        return "\n".join(lines)
+
+
+def evaluate(
+    agent: L1FlowAgent,
+    env_id: str | None = None,
+    n_episodes: int = 50,
+    seed: int = TEST_SEED,
+    n_envs: int | None = None,
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    chunked: bool = True,
+    video: VideoRecorder | None = None,
+    progress_bar: bool = False,
+    timeout: float = 300,
+) -> EvaluationResult:
+    """Run ``n_episodes`` episodes; episode k starts from ``reset(seed=seed + k)`` and draws the noise of that seed.
+
+    Environments live in spawned processes that execute whole chunks; the policy plans here, in one batch for all
+    environments that wait. An episode does not depend on ``n_envs``, but for float round-off: matrix products
+    round differently for other batch sizes (see docs/evaluation.md for how much).
+
+    Args:
+        env_id: the agent's own environment by default.
+        n_envs: processes, by default one a core.
+        env_kwargs: of `gymnasium.make`; by default the agent's, if the environment is its own.
+        chunked: False plans anew at every step from the newest observation alone, as
+            ``action, _ = agent.predict(observation)`` does.
+        video: records chosen episodes on the way.
+        timeout: seconds that a worker may take to answer before its episode is given up.
+
+    Raises:
+        ConfigError, gymnasium.error.Error: a bad argument or an unknown environment id.
+        CheckpointError: the environment's spaces are not the agent's.
+        WorkerError: the environment cannot be built.
+    """
+    env_id = env_id or agent.env_id
+    if env_id is None:
+        raise ConfigError("the agent does not know its environment; expected env_id")
+    if n_episodes < 1 or seed < 0 or (n_envs is not None and n_envs < 1):
+        raise ConfigError(f"expected n_episodes >= 1, seed >= 0 and n_envs >= 1, got {n_episodes}, {seed} and {n_envs}")
+    gym.spec(env_id)  # an unknown id fails here, with Gymnasium's suggestion, not in a worker
+    if env_kwargs is None:
+        env_kwargs = agent.env_kwargs if env_id == agent.env_id else {}
+    n_envs = min(n_envs or os.cpu_count() or 1, n_episodes)
+    started = time.perf_counter()
+    filming = {"render_mode": "rgb_array"} if video and video.episodes else {}
+    setup = EnvSetup(env_id, {**env_kwargs, **filming}, agent.n_obs_steps, bool(video and video.overlay))
+    episodes = [EpisodeResult(index=k, seed=seed + k) for k in range(n_episodes)]
+    with tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar:
+        _Evaluation(agent, setup, episodes, n_envs, chunked, video, timeout, bar).run()
+    return EvaluationResult(
+        env_id=env_id,
+        env_kwargs=env_kwargs,
+        n_action_steps=agent.n_action_steps if chunked else 1,
+        episodes=episodes,
+        n_envs=n_envs,
+        seconds=time.perf_counter() - started,
+        videos=[str(path) for path in video.paths] if video else [],
+    )
+
+
+class _Evaluation:
+    """The state of one `evaluate` call: which worker runs which episode."""
+
+    def __init__(
+        self,
+        agent: L1FlowAgent,
+        setup: EnvSetup,
+        episodes: list[EpisodeResult],
+        n_envs: int,
+        chunked: bool,
+        video: VideoRecorder | None,
+        timeout: float,
+        bar: tqdm,
+    ) -> None:
+        self.agent, self.setup, self.episodes, self.n_envs = agent, setup, episodes, n_envs
+        self.chunked, self.video, self.timeout, self.bar = chunked, video, timeout, bar
+        self.waiting = deque(episodes)
+        self.running: dict[Worker, EpisodeResult | None] = {}  # None: still starting
+        self.plans_made: dict[int, int] = {}
+        self.successes: list[bool] = []  # of finished episodes
+        self.fps = 20.0
+
+    def run(self) -> None:
+        try:
+            for _ in range(self.n_envs):
+                self.running[Worker(self.setup, self.timeout)] = None
+            while self.running:
+                due = [(worker, worker.receive()) for worker in ready(list(self.running))]
+                planning = [(worker, answer) for worker, answer in due if self._take(worker, answer)]
+                if planning:
+                    self._plan(planning)
+            if self.video:
+                self.video.close(self.fps)
+        finally:
+            for worker in self.running:
+                worker.stop()
+
+    def _take(self, worker: Worker, answer: Hello | Segment | WorkerFailure) -> bool:
+        """Book an answer; True if the worker's episode needs a plan."""
+        episode = self.running[worker]
+        if isinstance(answer, WorkerFailure):
+            self._replace(worker, episode, answer)
+            return False
+        if isinstance(answer, Hello):
+            self._greet(answer)
+            self._next_episode(worker)
+            return False
+        assert episode is not None
+        episode.add(answer.rewards, answer.success)
+        if self.video and answer.frames:
+            self.video.add(episode.index, answer.frames)
+        if not answer.ended:
+            return True
+        if self.video:
+            self.video.end(episode.index, episode.seed, episode.success, self.fps)
+        self.successes.append(episode.success)
+        self._show_progress()
+        self._next_episode(worker)
+        return False
+
+    def _plan(self, planning: list[tuple[Worker, Segment]]) -> None:
+        """One batch for all workers that wait, each with its own noise, and off they go."""
+        episodes = [self.running[worker] for worker, _ in planning]
+        seeds = np.array([episode.seed for episode in episodes if episode])
+        plans = np.array([self.plans_made[seed] for seed in seeds.tolist()])
+        histories = {
+            key: np.stack([segment.history[key] for _, segment in planning]).astype(box.dtype, copy=False)
+            for key, box in self.agent.spaces_by_key.items()
+        }
+        if not self.chunked:
+            histories = {key: np.repeat(past[:, -1:], past.shape[1], axis=1) for key, past in histories.items()}
+        chunks = self.agent.plan(histories, self.agent.noise(seeds, plans))
+        n_executed = self.agent.n_action_steps if self.chunked else 1
+        for (worker, _), seed, chunk in zip(planning, seeds.tolist(), chunks, strict=True):
+            self.plans_made[seed] += 1
+            worker.send("run", chunk[:n_executed].astype(self.agent.action_space.dtype, copy=False), chunk)
+
+    def _greet(self, hello: Hello) -> None:
+        check_same_spaces(Path(self.setup.env_id), self.agent, (hello.observation_space, hello.action_space))
+        if self.setup.overlay and not hello.can_overlay:
+            raise ConfigError(
+                f"{self.setup.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay"
+            )
+        self.fps = hello.fps
+
+    def _next_episode(self, worker: Worker) -> None:
+        if not self.waiting:
+            del self.running[worker]
+            worker.finish()
+            return
+        episode = self.waiting.popleft()
+        self.running[worker] = episode
+        self.plans_made[episode.seed] = 0
+        worker.send("reset", episode.seed, bool(self.video and episode.index in self.video.episodes))
+
+    def _replace(self, worker: Worker, episode: EpisodeResult | None, failure: WorkerFailure) -> None:
+        """The worker is lost, and its episode with it; the others go on."""
+        del self.running[worker]
+        worker.stop()
+        if episode is None:
+            raise WorkerError(f"{self.setup.env_id} could not be built: {failure.reason}\n{failure.details}".strip())
+        episode.error = failure.reason
+        self._show_progress()
+        if self.waiting:
+            self.running[Worker(self.setup, self.timeout)] = None
+
+    def _show_progress(self) -> None:
+        if self.successes:
+            self.bar.set_postfix(success=f"{np.mean(self.successes):.2f}", refresh=False)
+        self.bar.update()
+
+
+def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Interval of a proportion (Wilson 1927), 95 % by default; (0, 1) without any trial.
+
+    Example:
+        >>> low, high = wilson_interval(8, 10)
+        >>> print(f"{low:.2f} {high:.2f}")
+        0.49 0.94
+    """
+    if n == 0:
+        return 0.0, 1.0
+    p = successes / n
+    centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max((centre - spread) / (1 + z * z / n), 0.0), min((centre + spread) / (1 + z * z / n), 1.0)
+
+
+class ScoreCallback(BaseCallback):
+    """Evaluates every ``every`` gradient steps on fixed validation seeds and logs ``eval/*`` beside the loss.
+
+    Args:
+        every: gradient steps between evaluations.
+        n_episodes, n_envs: as in `evaluate`.
+        seed: first validation seed; keep away from the test seeds, 100000 and up.
+    """
+
+    def __init__(
+        self, *, every: int, n_episodes: int = 20, seed: int = VALIDATION_SEED, n_envs: int | None = None
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ConfigError(f"evaluation: every must be at least 1, got {every}")
+        self.every, self.arguments = every, {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs}
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % self.every == 0:
+            result = evaluate(self.model, **self.arguments)  # type: ignore[arg-type]
+            self.logger.record("eval/success_rate", result.success_rate)
+            self.logger.record("eval/mean_score", result.mean_score)
+            self.logger.dump(self.num_timesteps)
+        return True
+
+
+def default_agent(env_id: str) -> str:
+    """The name of the bundled agent that `rollout` takes for an environment.
+
+    Raises:
+        gymnasium.error.Error: no such environment. ConfigError: no agent for it.
+    """
+    gym.spec(env_id)
+    names = checkpoint.bundled_for(env_id)
+    if not names:
+        raise ConfigError(f"no bundled agent for {env_id}; give one, bundled are {checkpoint.bundled_names()}")
+    return names[0]

@@ -1,0 +1,92 @@
+"""A training described by one YAML file: environment, data, agent, training and evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import yaml
+
+from l1flow_agents import checkpoint
+from l1flow_agents.agent import L1FlowAgent
+from l1flow_agents.config import build, check_names, nearest
+from l1flow_agents.data import open_dataset
+from l1flow_agents.data.download import locate
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.evaluation import ScoreCallback
+
+CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
+PARTS = ("env", "env_kwargs", "dataset", "agent", "training", "evaluation")
+
+
+def config_names() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
+def read_experiment(name: str | os.PathLike, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The configuration ``name`` (of the package, or a YAML path) with ``part.setting=value`` overrides applied.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown part, or an override that is not ``key=value``.
+    """
+    path = CONFIGS / f"{name}.yaml" if str(name) in config_names() else Path(name)
+    try:
+        experiment = yaml.safe_load(path.read_text())
+    except OSError:
+        hint = nearest(str(name), config_names())
+        raise ConfigError(
+            f"no configuration {str(name)!r}; expected a YAML file or one of {config_names()}{hint}"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not plain YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(experiment, dict):
+        raise ConfigError(f"{path}: expected a mapping with {PARTS}, found {type(experiment).__name__}")
+    for override in overrides:
+        _apply(experiment, override)
+    check_names(experiment, PARTS, str(path))
+    if missing := [part for part in ("env", "dataset", "agent", "training") if part not in experiment]:
+        raise ConfigError(f"{path}: {missing} missing")
+    return experiment
+
+
+def run_experiment(
+    experiment: dict[str, Any], run_dir: str | os.PathLike, device: str = "auto", progress_bar: bool = True
+) -> L1FlowAgent:
+    """Train as ``experiment`` says, continuing what ``run_dir`` holds; the agent is saved as ``run_dir/agent``."""
+    agent_settings, training = dict(experiment["agent"]), dict(experiment["training"])
+    for part, settings, name in [("agent", agent_settings, "network"), ("training", training, "total_steps")]:
+        if name not in settings:
+            raise ConfigError(f"{part}: {name} is missing")
+    network, total_steps = agent_settings.pop("network"), training.pop("total_steps")
+    env: gym.Env = gym.make(experiment["env"], **experiment.get("env_kwargs", {}))
+    agent = build(L1FlowAgent, network, env, what="agent", settings={**agent_settings, "device": device})
+    evaluation = experiment.get("evaluation")
+    callback = build(ScoreCallback, what="evaluation", settings=evaluation) if evaluation else None
+    keys = list(agent.spaces_by_key)
+    dataset = open_dataset(locate(experiment["dataset"]), keys)
+    checkpoint.write_atomically(Path(run_dir) / "experiment.yaml", yaml.safe_dump(experiment, sort_keys=False))
+    agent.learn(dataset, total_steps, callback, progress_bar, run_dir=run_dir, **training)
+    agent.save(Path(run_dir) / "agent")
+    return agent
+
+
+def _apply(experiment: dict[str, Any], override: str) -> None:
+    """``training.batch_size=64`` sets ``experiment["training"]["batch_size"] = 64``."""
+    name, equals, value = override.partition("=")
+    if not equals:
+        raise ConfigError(f"expected part.setting=value, got {override!r}")
+    *parents, last = name.split(".")
+    place = experiment
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"{override!r}: {parent!r} is a value, not a group of settings")
+    try:
+        place[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{override!r}: {value!r} is not a YAML value") from error
