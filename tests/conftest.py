@@ -31,11 +31,18 @@ BARE = spaces.Box(-1, 1, (5,), np.float32)
 ACTION = spaces.Box(np.float32([-0.5, 0]), np.float32([0.5, 2]), dtype=np.float32)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Every test starts from the same global seed."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def make_agent():
     """``make_agent(network, space, **kwargs)``: an untrained agent of a few thousand weights.
 
-    The transformer starts with closed gates, so weights are shaken a little: time and condition must matter.
+    Weights are shaken (the transformer starts with closed gates) and actions scaled to fall inside their bounds, so
+    that everything matters and clipping hides nothing.
     """
 
     def make(network: str = "mlp", space: spaces.Space = STATE, action_space: spaces.Box = ACTION, **kwargs):
@@ -45,6 +52,11 @@ def make_agent():
         generator = torch.Generator().manual_seed(1)
         for parameter in agent.policy.network.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+        half, centre = (action_space.high - action_space.low) / 2, (action_space.high + action_space.low) / 2
+        if "action" in agent.policy.normalizer.affine:
+            affine = agent.policy.normalizer.affine["action"]
+            affine.scale.copy_(torch.from_numpy(3 / half))
+            affine.offset.copy_(torch.from_numpy(-3 / half * centre))
         return agent
 
     return make
