@@ -351,7 +351,10 @@ def test_images_map_to_one_and_back():
     np.testing.assert_allclose(normalizer.unnormalize("image", y), image, atol=1e-4)
 
 
-def test_fit_refuses_another_shape():
-    normalizer = Normalizer.for_spaces(spaces.Dict({"pos": spaces.Box(-1, 1, (3,))}), spaces.Box(0, 1, (2,)))
-    with pytest.raises(DatasetError, match=r"'pos' has shape \(2,\) a step, expected \(3,\)"):
-        normalizer.fit(Episodes({"pos": ROWS}, ROWS, np.array([5])))
+def test_select_keeps_what_is_asked_for(make_episodes):
+    demos = make_episodes(images=True)
+    chosen = demos.select(["pos"])
+    assert list(chosen.observations) == ["pos"]
+    assert chosen.actions is demos.actions
+    with pytest.raises(DatasetError, match=r"no observation key \['depth'\], found \['image', 'pos'\]"):
+        demos.select(["pos", "depth"])
