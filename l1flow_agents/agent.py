@@ -15,9 +15,10 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from l1flow_agents import checkpoint
+from l1flow_agents.config import plain
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
-from l1flow_agents.data.normalizer import is_image
+from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.training import Callback, TrainingConfig, train
@@ -26,7 +27,7 @@ State = tuple[np.ndarray, ...]
 """What `predict` returns and takes back: ``(counters, chunk, *history)``, a row an environment.
 
 ``counters`` (n, 3) int64: actions of the chunk already used (-1: nothing seen yet), noise seed, plans made.
-``chunk`` (n, n_action_steps, action_dim) float32. Then one history (n, n_obs_steps, *shape) an observation key,
+``chunk`` (n, n_action_steps, action_dim) in the actions' dtype. Then one history (n, n_obs_steps, *shape) an observation key,
 in alphabetical order.
 """
 Observation = np.ndarray | Mapping[str, np.ndarray]
@@ -81,7 +82,7 @@ class L1FlowAgent:
         self.env_id, self.env_kwargs = spec_of(env)
         self.horizon, self.n_obs_steps, self.n_action_steps = horizon, n_obs_steps, n_action_steps
         self.device = pick_device(device)
-        self._settings = {
+        self.settings = {
             **{"network": network, "method": method, "horizon": horizon},
             **{"n_obs_steps": n_obs_steps, "n_action_steps": n_action_steps},
             "network_kwargs": dict(network_kwargs or {}),
@@ -154,7 +155,7 @@ class L1FlowAgent:
             chunk[due] = planned[:, : self.n_action_steps]
             counters[due, 0] = 0
             counters[due, 2] += 1
-        action = chunk[np.arange(n), counters[:, 0]].astype(self.action_space.dtype, copy=False)
+        action = chunk[np.arange(n), counters[:, 0]]
         counters[:, 0] += 1
         return (action[0] if single else action), (counters, chunk, *history)
 
@@ -207,7 +208,7 @@ class L1FlowAgent:
         counters = np.zeros((n, 3), np.int64)
         counters[:, 0] = -1
         counters[:, 1] = torch.randint(1, 2**62, (n,)).numpy() if noise_seeds is None else noise_seeds
-        chunk = np.zeros((n, self.n_action_steps, *self.action_space.shape), np.float32)
+        chunk = np.zeros((n, self.n_action_steps, *self.action_space.shape), self.action_space.dtype)
         history = [np.zeros((n, self.n_obs_steps, *box.shape), box.dtype) for box in self.spaces_by_key.values()]
         return (counters, chunk, *history)
 
@@ -258,7 +259,7 @@ class L1FlowAgent:
             (n, self.n_action_steps, *self.action_space.shape),
             *[(n, self.n_obs_steps, *box.shape) for box in self.spaces_by_key.values()],
         ]
-        given = [np.shape(part) for part in state]
+        given = [np.shape(part) for part in state] if isinstance(state, tuple | list) else type(state).__name__
         if given != expected:
             raise ObservationError(f"state does not belong to {n} environments of this agent: {given} not {expected}")
         return state
@@ -320,8 +321,8 @@ class L1FlowAgent:
 
     def config(self) -> dict[str, Any]:
         """All but the weights, as plain values; what ``config.yaml`` holds."""
-        return {
-            "agent": self._settings,
+        config = {
+            "agent": self.settings,
             "env": {"id": self.env_id, "kwargs": self.env_kwargs},
             "observation_space": {key: checkpoint.space_to_dict(box) for key, box in self.spaces_by_key.items()},
             "bare_observation": not isinstance(self.observation_space, spaces.Dict),
@@ -330,6 +331,7 @@ class L1FlowAgent:
             "training": {"steps_done": self.num_timesteps, **self.training_record},
             "score": self.score,
         }
+        return plain(config)
 
     def save(self, path: str | os.PathLike, half: bool = False) -> None:
         """Write the checkpoint folder ``path``, replacing one that is there; ``half`` stores weights in float16."""
@@ -358,8 +360,9 @@ class L1FlowAgent:
             agent.training_record = dict(config.get("training") or {})
             agent.num_timesteps = int(agent.training_record.pop("steps_done", 0))
             agent.score = dict(config.get("score") or {})
-        except (ConfigError, KeyError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError) as error:
-            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(error).__name__}: {error}") from error
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(error).__name__}: {reason}") from error
         checkpoint.load_weights(folder, config, agent.policy)
         if env is not None:
             check_same_spaces(folder, agent, env)
@@ -399,6 +402,9 @@ def spaces_of(env: EnvOrSpaces) -> tuple[spaces.Box | spaces.Dict, spaces.Box]:
     assert isinstance(observation_space, spaces.Box | spaces.Dict)
     if not (isinstance(action_space, spaces.Box) and len(action_space.shape) == 1):
         raise ConfigError(f"expected actions in a box of one axis, got {action_space}")
+    for key in keyed_spaces(observation_space):
+        if key == ACTION or "." in key or hasattr(torch.nn.ModuleDict(), key):
+            raise ConfigError(f"observation key {key!r} is reserved or holds a dot; give it another name")
     return observation_space, action_space
 
 

@@ -67,7 +67,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: not a checkpoint, {CONFIG} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path}: not readable as plain YAML ({reason})") from error
     if not isinstance(config, dict) or "format" not in config:
@@ -142,9 +142,9 @@ def bundled_for(env_id: str) -> list[str]:
 
 
 def _from_hub(repo_id: str) -> Path:
-    from huggingface_hub import snapshot_download  # late: slow to import, and only needed here
-
     try:
+        from huggingface_hub import snapshot_download  # late: slow to import, and only needed here
+
         return Path(snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS]))
     except Exception as error:  # the Hub's client raises many kinds; a name that cannot be had is one error here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

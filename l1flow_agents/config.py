@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from l1flow_agents.errors import ConfigError
 
 T = TypeVar("T")
@@ -31,6 +33,15 @@ def check_names(given: Iterable[str], allowed: Iterable[str], what: str) -> None
     for name in given:
         if name not in allowed:
             raise ConfigError(f"{what} has no setting {name!r}, expected some of {allowed}{nearest(name, allowed)}")
+
+
+def plain(value: Any) -> Any:
+    """``value`` as YAML gives it back: tuples and arrays are lists, NumPy's numbers are Python's."""
+    if isinstance(value, Mapping):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def build(cls: Callable[..., T], *args: Any, what: str, settings: Mapping[str, Any] | None) -> T:
