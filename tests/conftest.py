@@ -37,44 +37,44 @@ def seeded():
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def make_agent():
-    """``make_agent(network, space, **kwargs)``: an untrained agent of a few thousand weights.
+def new_agent(network: str = "mlp", space: spaces.Space = STATE, action_space: spaces.Box = ACTION, **kwargs):
+    """An untrained agent of a few thousand weights.
 
     Weights are shaken (the transformer starts with closed gates) and actions scaled to fall inside their bounds, so
     that everything matters and clipping hides nothing.
     """
+    encoder = {"channels": (8, 8, 16, 16), "n_keypoints": 4, "feature_dim": 6}
+    given = {"network_kwargs": TINY[network], "encoder_kwargs": encoder, **kwargs}
+    agent = L1FlowAgent(network, (space, action_space), device="cpu", **given)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in agent.policy.network.parameters():
+        parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    half, centre = (action_space.high - action_space.low) / 2, (action_space.high + action_space.low) / 2
+    if "action" in agent.policy.normalizer.affine:
+        affine = agent.policy.normalizer.affine["action"]
+        affine.scale.copy_(torch.from_numpy(3 / half))
+        affine.offset.copy_(torch.from_numpy(-3 / half * centre))
+    return agent
 
-    def make(network: str = "mlp", space: spaces.Space = STATE, action_space: spaces.Box = ACTION, **kwargs):
-        encoder = {"channels": (8, 8, 16, 16), "n_keypoints": 4, "feature_dim": 6}
-        given = {"network_kwargs": TINY[network], "encoder_kwargs": encoder, **kwargs}
-        agent = L1FlowAgent(network, (space, action_space), device="cpu", **given)
-        generator = torch.Generator().manual_seed(1)
-        for parameter in agent.policy.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-        half, centre = (action_space.high - action_space.low) / 2, (action_space.high + action_space.low) / 2
-        if "action" in agent.policy.normalizer.affine:
-            affine = agent.policy.normalizer.affine["action"]
-            affine.scale.copy_(torch.from_numpy(3 / half))
-            affine.offset.copy_(torch.from_numpy(-3 / half * centre))
-        return agent
 
-    return make
+def random_episodes(lengths=(30, 7, 25), seed: int = 0, images: bool = False) -> Episodes:
+    """Random demonstrations with the keys of `OBSERVATION`."""
+    rng, n = np.random.default_rng(seed), sum(lengths)
+    observations = {"pos": rng.normal(size=(n, 3)).astype(np.float32)}
+    if images:
+        observations["image"] = rng.integers(256, size=(n, 24, 20, 3), dtype=np.uint8)
+    actions = rng.uniform(ACTION.low, ACTION.high, (n, 2)).astype(np.float32)
+    return Episodes(observations, actions, np.cumsum(lengths))
+
+
+@pytest.fixture(scope="session")
+def make_agent():
+    return new_agent
 
 
 @pytest.fixture(scope="session")
 def make_episodes():
-    """``make_episodes(lengths)``: random demonstrations with the keys of `OBSERVATION`."""
-
-    def make(lengths=(30, 7, 25), seed: int = 0, images: bool = False) -> Episodes:
-        rng, n = np.random.default_rng(seed), sum(lengths)
-        observations = {"pos": rng.normal(size=(n, 3)).astype(np.float32)}
-        if images:
-            observations["image"] = rng.integers(256, size=(n, 24, 20, 3), dtype=np.uint8)
-        actions = rng.uniform(ACTION.low, ACTION.high, (n, 2)).astype(np.float32)
-        return Episodes(observations, actions, np.cumsum(lengths))
-
-    return make
+    return random_episodes
 
 
 @pytest.fixture
