@@ -27,8 +27,8 @@ State = tuple[np.ndarray, ...]
 """What `predict` returns and takes back: ``(counters, chunk, *history)``, a row an environment.
 
 ``counters`` (n, 3) int64: actions of the chunk already used (-1: nothing seen yet), noise seed, plans made.
-``chunk`` (n, n_action_steps, action_dim) in the actions' dtype. Then one history (n, n_obs_steps, *shape) an observation key,
-in alphabetical order.
+``chunk`` (n, n_action_steps, action_dim) in the actions' dtype. Then one history (n, n_obs_steps, *shape) an
+observation key, in alphabetical order.
 """
 Observation = np.ndarray | Mapping[str, np.ndarray]
 EnvOrSpaces = gym.Env | tuple[spaces.Space, spaces.Space]
@@ -360,9 +360,9 @@ class L1FlowAgent:
             agent.training_record = dict(config.get("training") or {})
             agent.num_timesteps = int(agent.training_record.pop("steps_done", 0))
             agent.score = dict(config.get("score") or {})
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(error).__name__}: {reason}") from error
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as e:
+            reason = " ".join(str(e).split())
+            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(e).__name__}: {reason}") from e
         checkpoint.load_weights(folder, config, agent.policy)
         if env is not None:
             check_same_spaces(folder, agent, env)

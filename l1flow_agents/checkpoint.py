@@ -212,7 +212,7 @@ def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch
     config, wanted = read_config(folder), agent.config()
     for part in ("agent", "observation_space", "action_space"):
         _check_same(run_dir, config[part], wanted[part])
-    _check_same(run_dir, config["training"], wanted["training"])
+    _check_same(run_dir, *({**record["training"], "steps_done": None} for record in (config, wanted)))
     load_weights(folder, config, agent.policy)
     for parameter in model.parameters():  # moments exist only after the first step; create them to be filled
         optimizer.state[parameter] = {
@@ -238,7 +238,7 @@ def _training_checkpoints(run_dir: Path) -> list[Path]:
 
 
 def _check_same(run_dir: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name in found.keys() | wanted.keys():
+    for name in {**found, **wanted}:
         if found.get(name) != wanted.get(name):
             raise ConfigError(
                 f"{run_dir} holds a run with {name} = {found.get(name)!r}, asked for {wanted.get(name)!r}; "

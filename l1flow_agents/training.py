@@ -20,7 +20,7 @@ from tqdm import tqdm
 from l1flow_agents import checkpoint
 from l1flow_agents.config import check_names
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
-from l1flow_agents.errors import ConfigError
+from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.policy import ChunkPolicy
 
 if TYPE_CHECKING:
@@ -92,11 +92,13 @@ def train(
     Raises:
         ConfigError: ``run_dir`` holds a run with other settings or other data.
     """
+    dataset = fitting(agent, dataset)
     train_ids, val_ids = dataset.split(config.val_fraction)
     lengths = (agent.horizon, agent.n_obs_steps, agent.n_action_steps)
     windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
     held_out = ChunkSampler(dataset, *lengths, episode_ids=val_ids) if len(val_ids) else None
-    agent.policy.normalizer.fit(dataset)
+    if agent.num_timesteps == 0:  # weights that have learned something keep the scale that they learned
+        agent.policy.normalizer.fit(dataset)
     model = copy.deepcopy(agent.policy).train().requires_grad_(True)
     ema = MovingAverage(model, agent.policy, config.ema_power)
     optimizer = torch.optim.AdamW(
@@ -144,12 +146,31 @@ def train(
                     for name, value in validate(agent, held_out).items():
                         agent.logger.record(f"val/{name}", value)
                 agent.logger.dump(done)
+            watcher.update_locals(locals())
             proceed = watcher.on_step()
             if run_dir and (done % config.checkpoint_every == 0 or done == total_steps or not proceed):
                 checkpoint.save_training(run_dir, agent, model, optimizer)
             if not proceed:
                 break
     watcher.on_training_end()
+
+
+def fitting(agent: L1FlowAgent, dataset: Episodes) -> Episodes:
+    """The part of ``dataset`` that the agent looks at.
+
+    Raises:
+        DatasetError: a key is missing, or a shape or dtype is not that of the agent's spaces.
+    """
+    dataset = dataset.select(agent.spaces_by_key)
+    expected = {**agent.spaces_by_key, "action": agent.action_space}
+    for key, array in {**dataset.observations, "action": dataset.actions}.items():
+        space = expected[key]
+        if array.shape[1:] != space.shape or (array.dtype == np.uint8) != (space.dtype == np.uint8):
+            raise DatasetError(
+                f"{dataset.source}: key {key!r} is {array.dtype} of shape {array.shape[1:]} a step, "
+                f"expected {space.dtype} of shape {space.shape}"
+            )
+    return dataset
 
 
 class MovingAverage:

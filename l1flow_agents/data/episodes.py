@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -81,6 +81,17 @@ class Episodes:
             if array.dtype != np.uint8:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+    def select(self, keys: Iterable[str]) -> Episodes:
+        """The same episodes with these observation keys only.
+
+        Raises:
+            DatasetError: a key is missing.
+        """
+        keys = list(keys)
+        if missing := [key for key in keys if key not in self.observations]:
+            raise DatasetError(f"{self.source}: no observation key {missing}, found {sorted(self.observations)}")
+        return replace(self, observations={key: self.observations[key] for key in keys})
 
     def split(self, val_fraction: float, seed: int = 42) -> tuple[np.ndarray, np.ndarray]:
         """Episode indices for training and validation; Diffusion Policy's rule, so its split is reproduced.

@@ -10,10 +10,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from l1flow_agents.data.episodes import Episodes
-from l1flow_agents.errors import DatasetError
 
 ACTION = "action"
-KINDS = ("limits", "identity", "image")
 MIN_RANGE = 1e-4  # a dimension that moves less than this is a constant (Diffusion Policy's value)
 
 
@@ -47,11 +45,6 @@ class Normalizer(nn.Module):
         for key, module in self.affine.items():
             array = episodes.actions if key == ACTION else episodes.observations[key]
             assert isinstance(module, _Affine)
-            if array.shape[1:] != tuple(module.scale.shape):
-                raise DatasetError(
-                    f"{episodes.source}: key {key!r} has shape {array.shape[1:]} a step, "
-                    f"expected {tuple(module.scale.shape)}"
-                )
             module.fit(array.min(axis=0), array.max(axis=0))
 
     def normalize(self, key: str, x: Tensor) -> Tensor:
