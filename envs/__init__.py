@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
+
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+
+from l1flow_agents.errors import ConfigError
 
 # id -> (entry point, step limit). Strings only: no simulator is imported before `make`.
 ENVS = {
     "PushT-v0": ("l1flow_agents.envs.pusht:PushT", 300),
 }
+
+
+def find_spec(env_id: str) -> EnvSpec:
+    """The spec of ``Name-v0`` or ``module:Name-v0``; nothing is built.
+
+    Raises:
+        gymnasium.error.Error: no such environment; Gymnasium suggests the nearest. ConfigError: no such module.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"environment {env_id!r}: module {module!r} cannot be imported ({error})") from error
+    return gym.spec(name)
 
 
 def register_envs() -> None:

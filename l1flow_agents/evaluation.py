@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 from tqdm import tqdm
 
 from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent, check_same_spaces
+from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.video import VideoRecorder
 from l1flow_agents.workers import EnvSetup, Hello, Segment, Worker, WorkerError, WorkerFailure, ready
@@ -164,9 +164,9 @@ def evaluate(
         raise ConfigError("the agent does not know its environment; expected env_id")
     if n_episodes < 1 or seed < 0 or (n_envs is not None and n_envs < 1):
         raise ConfigError(f"expected n_episodes >= 1, seed >= 0 and n_envs >= 1, got {n_episodes}, {seed} and {n_envs}")
-    gym.spec(env_id)  # an unknown id fails here, with Gymnasium's suggestion, not in a worker
+    own = find_spec(env_id).id == agent.env_id  # an unknown id fails here, with Gymnasium's suggestion
     if env_kwargs is None:
-        env_kwargs = agent.env_kwargs if env_id == agent.env_id else {}
+        env_kwargs = agent.env_kwargs if own else {}
     n_envs = min(n_envs or os.cpu_count() or 1, n_episodes)
     started = time.perf_counter()
     filming = {"render_mode": "rgb_array"} if video and video.episodes else {}
@@ -344,8 +344,7 @@ def default_agent(env_id: str) -> str:
     Raises:
         gymnasium.error.Error: no such environment. ConfigError: no agent for it.
     """
-    gym.spec(env_id)
-    names = checkpoint.bundled_for(env_id)
+    names = checkpoint.bundled_for(find_spec(env_id).id)
     if not names:
         raise ConfigError(f"no bundled agent for {env_id}; give one, bundled are {checkpoint.bundled_names()}")
     return names[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
     try:
         options: dict[str, Any] = {"codec": "libx264", "quality": 7, "macro_block_size": 2, "ffmpeg_log_level": "error"}
-        with imageio.get_writer(partial, fps=fps, **options) as writer:
+        # closing(): imageio's own context leaves ffmpeg running where an error ends the block
+        with closing(imageio.get_writer(partial, fps=fps, **options)) as writer:
             for frame in frames:
                 writer.append_data(  # type: ignore[attr-defined]
                     frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2]
