@@ -18,6 +18,7 @@ from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import locate
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import ScoreCallback
+from l1flow_agents.training import TrainingConfig, as_number
 
 CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
 PARTS = ("env", "env_kwargs", "dataset", "agent", "training", "evaluation")
@@ -62,14 +63,17 @@ def run_experiment(
     for part, settings, name in [("agent", agent_settings, "network"), ("training", training, "total_steps")]:
         if name not in settings:
             raise ConfigError(f"{part}: {name} is missing")
-    network, total_steps = agent_settings.pop("network"), training.pop("total_steps")
+    network, total_steps = agent_settings.pop("network"), as_number("total_steps", training.pop("total_steps"), int)
+    TrainingConfig.from_settings(training)  # a typo is found before anything is made
     env: gym.Env = gym.make(experiment["env"], **experiment.get("env_kwargs", {}))
     agent = build(L1FlowAgent, network, env, what="agent", settings={**agent_settings, "device": device})
     evaluation = experiment.get("evaluation")
     callback = build(ScoreCallback, what="evaluation", settings=evaluation) if evaluation else None
     keys = list(agent.spaces_by_key)
     dataset = open_dataset(locate(experiment["dataset"]), keys)
-    checkpoint.write_atomically(Path(run_dir) / "experiment.yaml", yaml.safe_dump(experiment, sort_keys=False))
+    record = Path(run_dir) / "experiment.yaml"
+    if not record.exists():  # a run that is continued keeps its own; `learn` refuses other settings
+        checkpoint.write_atomically(record, yaml.safe_dump(experiment, sort_keys=False))
     agent.learn(dataset, total_steps, callback, progress_bar, run_dir=run_dir, **training)
     agent.save(Path(run_dir) / "agent")
     return agent

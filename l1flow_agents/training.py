@@ -70,8 +70,9 @@ class TrainingConfig:
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> TrainingConfig:
         """From keyword arguments or YAML; an unknown name raises a ConfigError with the nearest one."""
-        check_names(settings, [field.name for field in fields(cls)], "training")
-        return cls(**settings)
+        defaults = {field.name: field.default for field in fields(cls)}
+        check_names(settings, defaults, "training")
+        return cls(**{name: as_number(name, value, type(defaults[name])) for name, value in settings.items()})
 
 
 def train(
@@ -189,6 +190,17 @@ class MovingAverage:
         torch._foreach_lerp_(self._averaged, self._live, 1 - decay)
         for averaged, live in zip(self._averaged_buffers, self._live_buffers, strict=True):
             averaged.copy_(live)  # a running statistic is already an average
+
+
+def as_number(name: str, value: Any, kind: type) -> Any:
+    """``value`` as an int or float; YAML reads 1e-4, which lacks a dot, as text."""
+    try:
+        if isinstance(value, bool) or kind(value) != float(value):
+            raise ValueError
+        return kind(value)
+    except (TypeError, ValueError):
+        expected = "a whole number" if kind is int else "a number"
+        raise ConfigError(f"training: {name} must be {expected}, got {value!r}") from None
 
 
 def cosine_with_warmup(step: int, total_steps: int, config: TrainingConfig) -> float:

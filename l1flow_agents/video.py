@@ -77,9 +77,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
         # closing(): imageio's own context leaves ffmpeg running where an error ends the block
         with closing(imageio.get_writer(partial, fps=fps, **options)) as writer:
             for frame in frames:
-                writer.append_data(  # type: ignore[attr-defined]
-                    frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2]
-                )
+                writer.append_data(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
