@@ -1,0 +1,74 @@
+"""Promise: the wheel holds everything, puts nothing generic into site-packages, and works on its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, ROOT]
+    subprocess.run(command, check=True, cwd=folder)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_everything_under_one_name(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"l1flow_agents"}
+    for part in ("envs/pusht.py", "wrappers/__init__.py", "configs/pusht-state.yaml", "methods/l1flow.py", "py.typed"):
+        assert f"l1flow_agents/{part}" in names
+    for agent in ("pusht-state", "pusht-image"):
+        assert f"l1flow_agents/bundled/{agent}/config.yaml" in names
+        assert zipfile.ZipFile(wheel).getinfo(f"l1flow_agents/bundled/{agent}/model.safetensors").file_size < 12e6
+
+
+def test_the_wheel_works_in_a_clean_environment(wheel, tmp_path):
+    """Only the wheel is installed; what it depends on is lent from here, without this checkout's editable install."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    site = next((tmp_path / "venv" / "lib").glob("python*")) / "site-packages"
+    (site / "lent.pth").write_text(sysconfig.get_paths()["purelib"])
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel]
+    subprocess.run(pip, check=True)
+    code = (
+        "import gymnasium as gym, l1flow_agents\n"
+        "agent = l1flow_agents.L1FlowAgent.load('pusht-state')\n"
+        "env = gym.make('PushT-v0', **agent.env_kwargs)\n"
+        "action, state = agent.predict(env.reset(seed=0)[0])\n"
+        "print(l1flow_agents.__file__, env.action_space.contains(action))\n"
+    )
+    python = tmp_path / "venv" / "bin" / "python"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    where, fits = done.stdout.split()
+    assert Path(where).is_relative_to(site) and fits == "True"
+
+
+def test_importing_is_cheap():
+    """Registration must not import torch or a simulator; workers rely on it."""
+    code = "import sys, l1flow_agents; print([m for m in ('torch', 'pymunk', 'pygame', 'cv2') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_imports_go_one_way():
+    """Design 2: data, envs and wrappers know no method or network; methods know networks only as callables."""
+    forbidden = {
+        "l1flow_agents/data": ("methods", "networks", "agent", "policy", "training", "evaluation", "envs"),
+        "envs": ("methods", "networks", "agent", "policy", "training", "evaluation", "data"),
+        "wrappers": ("methods", "networks", "agent", "policy", "training", "evaluation", "data"),
+        "l1flow_agents/networks": ("methods", "agent", "policy", "training", "evaluation", "data", "envs"),
+        "l1flow_agents/methods": ("agent", "policy", "training", "evaluation", "data", "envs"),
+    }
+    for folder, names in forbidden.items():
+        for file in (ROOT / folder).rglob("*.py"):
+            lines = [line for line in file.read_text().splitlines() if line.lstrip().startswith(("from", "import"))]
+            for name in names:
+                assert not any(f"l1flow_agents.{name}" in line for line in lines), f"{file} imports {name}"
