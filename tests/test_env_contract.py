@@ -24,6 +24,8 @@ from l1flow_agents.data import read_replay_zarr
 from l1flow_agents.errors import ConfigError
 
 OBS_TYPES = ("image", "state", "image_state")
+# gym-pusht adds up the two parts of the block in the order of a set, so that rewards differ in their last bit.
+ROUNDING = 1e-12
 CORNERS = np.array([[0, 0], [0, 512], [512, 0], [512, 512]], np.float32)
 
 
@@ -45,7 +47,7 @@ def rollout(env: gym.Env, seed: int, n_steps: int = 12):
 
 
 def assert_same(one, other):
-    assert one[1] == other[1]
+    assert one[1] == pytest.approx(other[1], abs=ROUNDING)
     for left, right in zip(one[0], other[0], strict=True):
         assert left.keys() == right.keys()
         for key in left:
@@ -121,8 +123,8 @@ def test_other_seeds_are_other_episodes():
 
 
 def episode_digest(seed: int) -> str:
-    observations, rewards, _ = rollout(push_t("image_state"), seed)
-    digest = hashlib.sha256(np.array(rewards).tobytes())
+    digest = hashlib.sha256()
+    observations, _, _ = rollout(push_t("image_state"), seed)
     for observation in observations:
         for key in sorted(observation):
             digest.update(observation[key].tobytes())
@@ -148,7 +150,7 @@ def test_equals_gym_pusht():
         for action, observation, reward in zip(actions, observations[1:], rewards, strict=True):
             state, expected, *_ = theirs.step(action)
             np.testing.assert_array_equal(observation["state"], state.astype(np.float32))
-            assert reward == expected
+            assert reward == pytest.approx(expected, abs=ROUNDING)
 
 
 # ---- what an episode says -----------------------------------------------------------------------------------------
@@ -157,19 +159,22 @@ def test_equals_gym_pusht():
 def test_score_is_the_highest_reward():
     env = push_t()
     env.reset(seed=0)
-    drive_onto_mark(env)
-    rollout_scores, rewards = [], []
-    for action in [[256, 256], [100, 100], [400, 300]] * 4:
-        _, reward, _, _, info = env.step(np.float32(action))
+    rewards, scores = [], []
+    for offset in (60.0, 15.0, 90.0):  # better, then worse
+        drive_onto_mark(env, offset)
+        _, reward, _, _, info = env.step(np.float32([60, 60]))
         assert info["is_success"] is False
         rewards.append(reward)
-        rollout_scores.append(info["score"])
-    assert rollout_scores == list(np.maximum.accumulate(rewards))
-    assert len(set(rewards)) > 1 and max(rewards) > 0
+        scores.append(info["score"])
+    assert rewards[2] < rewards[0] < rewards[1]
+    assert scores == [rewards[0], rewards[1], rewards[1]]
+
     assert env.reset(seed=0)[1]["score"] == 0
+    _, reward, _, _, info = env.step(np.float32([60, 60]))
+    assert info["score"] == reward < scores[-1]  # nothing is left of the last episode
 
 
-def drive_onto_mark(env, offset: float = 40.0):
+def drive_onto_mark(env, offset: float):
     """Put the block near its mark, with the finger away from it."""
     goal_x, goal_y, angle = env.unwrapped._simulator.goal_pose
     set_state(env, [60, 60, goal_x + offset, goal_y, angle])
