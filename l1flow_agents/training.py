@@ -107,7 +107,7 @@ def train(
     )
     agent.training_record = {
         **{"total_steps": total_steps, **asdict(config)},
-        "dataset": {"source": dataset.source, "episodes": len(dataset), "steps": dataset.n_steps},
+        "dataset": {"source": Path(dataset.source).name, "episodes": len(dataset), "steps": dataset.n_steps},
         "fingerprint": dataset.fingerprint,
     }
     first_step = checkpoint.resume(run_dir, agent, model, optimizer) if run_dir else 0
