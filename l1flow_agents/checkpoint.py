@@ -205,6 +205,8 @@ def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch
         ConfigError: it was made with other settings or other data.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in (run_dir / "checkpoints").glob(".*"):  # a kill while saving
+        shutil.rmtree(leftover)
     found = _training_checkpoints(run_dir)
     if not found:
         return 0

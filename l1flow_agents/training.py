@@ -115,7 +115,7 @@ def train(
     agent.set_logger(agent.logger if run_dir is None else run_logger(run_dir, first_step))
     watcher = as_callback(callback)
     watcher.init_callback(agent)  # type: ignore[arg-type]
-    watcher.on_training_start(locals(), globals())
+    watcher.on_training_start({**locals(), "total_timesteps": total_steps}, globals())  # SB3's name
 
     started = time.perf_counter()
     bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not progress_bar)

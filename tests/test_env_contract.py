@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import zarr
 from gymnasium.utils.env_checker import check_env
-from l1flow_agents.envs.pusht import PushT, shrink
 from stable_baselines3.common import env_checker as sb3
 
 import l1flow_agents  # noqa: F401  (registers the environments)
 from l1flow_agents.data import read_replay_zarr
+from l1flow_agents.envs.pusht import PushT, shrink
 from l1flow_agents.errors import ConfigError
 
 OBS_TYPES = ("image", "state", "image_state")
