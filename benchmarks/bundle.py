@@ -1,0 +1,49 @@
+"""Score a trained agent on the test seeds, and put it into the package with its score, results and curve.
+
+    python benchmarks/bundle.py runs/pusht-state pusht-state
+
+Writes l1flow_agents/bundled/NAME (float16), benchmarks/results/NAME*.json and NAME-curve.csv. The float16 agent
+is the one that is scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from l1flow_agents import L1FlowAgent, evaluate
+from l1flow_agents.checkpoint import BUNDLED
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="run directory, with an agent/ in it")
+    parser.add_argument("name")
+    parser.add_argument("--episodes", type=int, default=100)
+    parser.add_argument("--stateless-episodes", type=int, default=100)
+    args = parser.parse_args()
+
+    target = BUNDLED / args.name
+    L1FlowAgent.load(args.run / "agent").save(target, half=True)
+    agent = L1FlowAgent.load(target)
+    command = shlex.join(["python", *sys.argv])
+    for kind, n in [("", args.episodes), ("-stateless", args.stateless_episodes)]:
+        result = evaluate(agent, n_episodes=n, chunked=not kind, progress_bar=True)
+        result.agent = args.name
+        result.save(RESULTS / f"{args.name}{kind}.json", command=command)
+        print(f"{args.name}{kind}: {result}")
+        if not kind:
+            summary = result.to_dict()
+            names = ("success_rate", "success_interval_95", "mean_score", "mean_score_error_95", "n_episodes")
+            agent.score = {name: summary[name] for name in names} | {"first_seed": result.episodes[0].seed}
+    agent.save(target, half=True)
+    shutil.copy(args.run / "progress.csv", RESULTS / f"{args.name}-curve.csv")
+
+
+if __name__ == "__main__":
+    main()
