@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.data.normalizer import ACTION
 
-# The finger is above a block that lies the wrong way round on its mark: it can be turned either way.
-SYMMETRIC_STATE = [256.0, 400.0, 256.0, 256.0, np.pi / 4 + np.pi]
+# The finger stands at the foot of the T, which must come back along its own axis: one can go around either side.
+SYMMETRIC_STATE = [213.0, 287.0, 300.0, 216.0, np.pi / 4]
 
 
 def main() -> None:
@@ -54,11 +54,11 @@ def first_prediction(agent: L1FlowAgent, observation: dict, n: int) -> np.ndarra
 
 
 def draw(picture: np.ndarray, plans: np.ndarray) -> np.ndarray:
-    """The picture with every plan as a line, coloured by the direction in which it ends."""
+    """The picture with every plan as a line, coloured by the direction that it takes first."""
     canvas = Image.fromarray(picture)
     pen = ImageDraw.Draw(canvas)
     for plan in plans:
-        dx, dy = plan[-1] - plan[0]
+        dx, dy = plan[len(plan) // 2] - plan[0]
         hue = int(255 * (np.arctan2(dy, dx) / (2 * np.pi) % 1))
         colour = Image.new("HSV", (1, 1), (hue, 220, 200)).convert("RGB").getpixel((0, 0))
         pen.line([tuple(map(float, point)) for point in plan], fill=colour, width=2)
