@@ -56,7 +56,7 @@ def main() -> None:
     for what, of, target, ratio, ours, floor in rows:
         print(f"{what:36} {of:34} {ratio:7.3f} {target:7.2f}   {ours * 1e3:7.3f} ms {floor * 1e3:7.3f} ms")
     if args.json:
-        machine = {"machine": platform.processor() or platform.machine(), "threads": args.threads}
+        machine = {"machine": platform.machine(), "threads": args.threads}
         keys = ("what", "of", "target", "ratio", "ours_s", "floor_s")
         record = {
             "command": " ".join(sys.argv),
