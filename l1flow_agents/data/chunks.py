@@ -53,6 +53,7 @@ class ChunkSampler:
         offset = np.arange(n_windows.sum()) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
         self._start = self._begin + first + offset
         self._steps = np.arange(horizon)
+        self._shuffled: tuple[int, int] | None = None  # (epoch, seed) of the order in hand
 
     def __len__(self) -> int:
         return len(self._start)
@@ -73,7 +74,7 @@ class ChunkSampler:
         """
         per_epoch = max(len(self) // batch_size, 1)
         epoch, batch = divmod(step, per_epoch)
-        if getattr(self, "_shuffled", None) != (epoch, seed):  # one shuffle an epoch, not a batch
+        if self._shuffled != (epoch, seed):  # one shuffle an epoch, not a batch
             self._order = np.random.Generator(np.random.Philox(key=(seed, epoch))).permutation(len(self))
             self._shuffled = (epoch, seed)
         return self._order[batch * batch_size : (batch + 1) * batch_size]

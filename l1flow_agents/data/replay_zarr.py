@@ -58,10 +58,10 @@ def read_replay_zarr(
     for key in sorted(wanted):
         if key in derived:
             observations[key] = np.ascontiguousarray(_read(path, root, "data/state")[:, :2], np.float32)
-        elif _array(path, root, stored[key]).ndim == 4:
-            observations[key] = _cached_images(path, root, stored[key], cache_dir)
+        elif (array := _array(path, root, stored[key])).ndim == 4:
+            observations[key] = _cached_images(path, stored[key], array, cache_dir)
         else:
-            observations[key] = _read(path, root, stored[key]).astype(np.float32)
+            observations[key] = _rows(path, stored[key], array, slice(None)).astype(np.float32)
     actions = _read(path, root, stored["action"]).astype(np.float32)
     return Episodes(observations, actions, ends, source=str(path))
 
@@ -107,9 +107,8 @@ def _check_blosc_lengths(path: Path, name: str, array: zarr.Array) -> None:
                 )
 
 
-def _read(path: Path, root: zarr.Group, name: str, rows: slice = slice(None)) -> np.ndarray:
-    array = _array(path, root, name)
-    return _rows(path, name, array, rows)
+def _read(path: Path, root: zarr.Group, name: str) -> np.ndarray:
+    return _rows(path, name, _array(path, root, name), slice(None))
 
 
 def _rows(path: Path, name: str, array: zarr.Array, rows: slice) -> np.ndarray:
@@ -119,9 +118,8 @@ def _rows(path: Path, name: str, array: zarr.Array, rows: slice) -> np.ndarray:
         raise DatasetError(f"{path}: key {name!r} is damaged in rows {rows.start}..{rows.stop} ({error})") from error
 
 
-def _cached_images(path: Path, root: zarr.Group, name: str, cache_dir: str | os.PathLike | None) -> np.ndarray:
+def _cached_images(path: Path, name: str, array: zarr.Array, cache_dir: str | os.PathLike | None) -> np.ndarray:
     """A uint8 memory map of the images, converted on the first call and renamed into place when whole."""
-    array = _array(path, root, name)
     folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
     target = folder / f"{path.stem}-{_identity(path, name, array)}.npy"
     if not target.exists():
