@@ -23,6 +23,7 @@ unit: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/evaluation.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

@@ -26,7 +26,14 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; ``argv`` defaults to the command line."""
-    arguments = parser().parse_args(argv)
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    # argparse takes overrides only where they stand together; the others, behind an option, come back as the rest
+    late = [word for word in rest if "=" in word and not word.startswith("-") and hasattr(arguments, "overrides")]
+    if unknown := [word for word in rest if word not in late]:
+        top.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if late:
+        arguments.overrides += late
     arguments.command_line = shlex.join(["l1flow", *(sys.argv[1:] if argv is None else argv)])
     try:
         set_threads(getattr(arguments, "threads", None))

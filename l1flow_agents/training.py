@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from l1flow_agents import checkpoint
-from l1flow_agents.config import check_names
+from l1flow_agents.config import check_names, choose
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
+from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.policy import ChunkPolicy
 
@@ -49,6 +50,8 @@ class TrainingConfig:
     ``predict`` without state has."""
     noise_samples: int = 1
     """Draws of noise and flow time for each window; more of them use an expensive encoding better."""
+    symmetry: str = ""
+    """A name in `data.symmetry.SYMMETRIES`: every window is seen mirrored half of the time."""
     val_fraction: float = 0.02
     """Episodes held out."""
     log_every: int = 100
@@ -61,6 +64,8 @@ class TrainingConfig:
         for name in ("batch_size", "noise_samples", "log_every", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"training: {name} must be at least 1, got {getattr(self, name)}")
+        if self.symmetry:
+            choose(self.symmetry, SYMMETRIES, "symmetry")
         if not self.learning_rate > 0:
             raise ConfigError(f"training: learning_rate must be positive, got {self.learning_rate}")
         for name in ("history_dropout", "val_fraction"):
@@ -72,7 +77,11 @@ class TrainingConfig:
         """From keyword arguments or YAML; an unknown name raises a ConfigError with the nearest one."""
         defaults = {field.name: field.default for field in fields(cls)}
         check_names(settings, defaults, "training")
-        return cls(**{name: as_number(name, value, type(defaults[name])) for name, value in settings.items()})
+        values: dict[str, Any] = {}
+        for name, value in settings.items():
+            kind = type(defaults[name])
+            values[name] = str(value) if kind is str else as_number(name, value, kind)
+        return cls(**values)
 
 
 def train(
@@ -123,6 +132,8 @@ def train(
         for step in range(first_step, total_steps):
             torch.manual_seed(seed_of_step(config.seed, step))
             batch = windows[windows.batch_indices(step, config.batch_size, config.seed)]
+            if config.symmetry:
+                batch = mirrored(batch, config.symmetry, torch.rand(len(batch.actions)).numpy() < 0.5)
             observations, actions, valid = to_tensors(batch, agent.device)
             observations = drop_history(observations, config.history_dropout)
             learning_rate = cosine_with_warmup(step, total_steps, config)

@@ -48,10 +48,12 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
 
 
 def test_train_then_eval_then_rollout(experiment, capsys):
-    code, out, _ = run(capsys, "train", "tiny.yaml", "training.learning_rate=0.001", "--threads", "1")
+    late = "training.log_every=1"  # an override may also stand behind an option
+    code, out, _ = run(capsys, "train", "tiny.yaml", "training.learning_rate=0.001", "--threads", "1", late)
     assert code == 0 and "runs/tiny/agent" in out
     saved = yaml.safe_load(Path("runs/tiny/experiment.yaml").read_text())
     assert saved["training"]["learning_rate"] == 0.001, "the merged configuration is kept"
+    assert saved["training"]["log_every"] == 1
     assert "eval/mean_score" in Path("runs/tiny/progress.csv").read_text()
 
     agent = "runs/tiny/agent"
@@ -108,7 +110,19 @@ def test_a_mistake_is_one_line_and_code_2(experiment, capsys, argv, reason):
     assert not Path("runs").exists(), "nothing half-made is left"
 
 
-@pytest.mark.parametrize("argv", [(), ("fly",), ("eval",), ("eval", "x", "-n", "0"), ("eval", "x", "-n", "ten")])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("fly",),
+        ("eval",),
+        ("eval", "x", "-n", "0"),
+        ("eval", "x", "-n", "ten"),
+        ("train", "pusht-state", "--threads", "1", "--batch=4"),
+        ("train", "pusht-state", "--threads", "1", "more"),
+        ("eval", "x", "--json", "a=1"),
+    ],
+)
 def test_argparse_answers_with_code_2(argv):
     with pytest.raises(SystemExit) as error:
         main(argv)
