@@ -26,7 +26,7 @@ from l1flow_agents.data import ChunkSampler
 from l1flow_agents.training import to_tensors
 
 NETWORKS = {
-    "mlp (pusht-state)": ("mlp", {"width": 384, "depth": 4}, {"fourier": 2}),
+    "mlp (pusht-state)": ("mlp", {"width": 320, "depth": 3, "dropout": 0.1}, {"fourier": 1}),
     "unet (64, 128, 256)": ("unet", {"dims": (64, 128, 256)}, {}),
     "unet (256, 512, 1024), published": ("unet", {"dims": (256, 512, 1024), "time_dim": 256}, {}),
     "transformer (192 x 6)": ("transformer", {"width": 192, "depth": 6}, {}),

@@ -224,7 +224,7 @@ def cosine_with_warmup(step: int, total_steps: int, config: TrainingConfig) -> f
 
 def seed_of_step(seed: int, step: int) -> int:
     """A 64-bit seed for the random draws of one gradient step."""
-    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]) >> 1
 
 
 def to_tensors(batch: Chunks, device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
