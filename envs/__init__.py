@@ -12,6 +12,11 @@ from l1flow_agents.errors import ConfigError
 # id -> (entry point, step limit). Strings only: no simulator is imported before `make`.
 ENVS = {
     "PushT-v0": ("l1flow_agents.envs.pusht:PushT", 300),
+    "Lift-v0": ("l1flow_agents.envs.robosuite_tasks:Lift", 400),
+    "Can-v0": ("l1flow_agents.envs.robosuite_tasks:Can", 400),
+    "Square-v0": ("l1flow_agents.envs.robosuite_tasks:Square", 400),
+    "Transport-v0": ("l1flow_agents.envs.robosuite_tasks:Transport", 700),
+    "ToolHang-v0": ("l1flow_agents.envs.robosuite_tasks:ToolHang", 700),
 }
 
 

@@ -10,9 +10,18 @@ from l1flow_agents.data.chunks import Chunks, ChunkSampler
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.normalizer import Normalizer
 from l1flow_agents.data.replay_zarr import is_replay_zarr, read_replay_zarr
+from l1flow_agents.data.robomimic_hdf5 import is_robomimic_hdf5, read_robomimic_hdf5
 from l1flow_agents.errors import DatasetError
 
-__all__ = ["ChunkSampler", "Chunks", "Episodes", "Normalizer", "open_dataset", "read_replay_zarr"]
+__all__ = [
+    "ChunkSampler",
+    "Chunks",
+    "Episodes",
+    "Normalizer",
+    "open_dataset",
+    "read_replay_zarr",
+    "read_robomimic_hdf5",
+]
 
 
 def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> Episodes:
@@ -29,4 +38,8 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> 
         raise DatasetError(f"{path}: no such data set")
     if is_replay_zarr(path):
         return read_replay_zarr(path, keys)
-    raise DatasetError(f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/")
+    if is_robomimic_hdf5(path):
+        return read_robomimic_hdf5(path, keys)
+    raise DatasetError(
+        f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/, or a robomimic .hdf5 file"
+    )

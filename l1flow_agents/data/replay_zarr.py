@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import zarr
 
 from l1flow_agents.data.episodes import Episodes
+from l1flow_agents.data.image_cache import cached_images
 from l1flow_agents.errors import DatasetError
 
 RENAMED = {"img": "image"}
@@ -59,7 +57,8 @@ def read_replay_zarr(
         if key in derived:
             observations[key] = np.ascontiguousarray(_read(path, root, "data/state")[:, :2], np.float32)
         elif (array := _array(path, root, stored[key])).ndim == 4:
-            observations[key] = _cached_images(path, stored[key], array, cache_dir)
+            identity, images = _identity(path, stored[key], array), _images(path, stored[key], array)
+            observations[key] = cached_images(path, identity, array.shape, images, cache_dir)
         else:
             observations[key] = _rows(path, stored[key], array, slice(None)).astype(np.float32)
     actions = _read(path, root, stored["action"]).astype(np.float32)
@@ -118,22 +117,11 @@ def _rows(path: Path, name: str, array: zarr.Array, rows: slice) -> np.ndarray:
         raise DatasetError(f"{path}: key {name!r} is damaged in rows {rows.start}..{rows.stop} ({error})") from error
 
 
-def _cached_images(path: Path, name: str, array: zarr.Array, cache_dir: str | os.PathLike | None) -> np.ndarray:
-    """A uint8 memory map of the images, converted on the first call and renamed into place when whole."""
-    folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
-    target = folder / f"{path.stem}-{_identity(path, name, array)}.npy"
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            partial = Path(scratch) / target.name
-            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=array.shape)
-            for begin in range(0, array.shape[0], array.chunks[0]):
-                rows = slice(begin, min(begin + array.chunks[0], array.shape[0]))
-                images[rows] = _to_uint8(path, name, _rows(path, name, array, rows), rows)
-            images.flush()
-            del images
-            os.replace(partial, target)
-    return np.load(target, mmap_mode="r")
+def _images(path: Path, name: str, array: zarr.Array) -> Iterator[np.ndarray]:
+    """The images as uint8, chunk by chunk."""
+    for begin in range(0, array.shape[0], array.chunks[0]):
+        rows = slice(begin, min(begin + array.chunks[0], array.shape[0]))
+        yield _to_uint8(path, name, _rows(path, name, array, rows), rows)
 
 
 def _to_uint8(path: Path, name: str, block: np.ndarray, rows: slice) -> np.ndarray:
@@ -147,7 +135,7 @@ def _to_uint8(path: Path, name: str, block: np.ndarray, rows: slice) -> np.ndarr
     return np.rint(block).astype(np.uint8)
 
 
-def _identity(path: Path, name: str, array: Any) -> str:
-    """A short hash of place, shape and newest change, so that other data never meet an old cache."""
+def _identity(path: Path, name: str, array: zarr.Array) -> str:
+    """Place, shape and newest change, so that other data never meet an old cache."""
     newest = max(entry.stat().st_mtime_ns for entry in os.scandir(path / name))
-    return hashlib.sha256(f"{path.resolve()} {name} {array.shape} {newest}".encode()).hexdigest()[:16]
+    return f"{path.resolve()} {name} {array.shape} {newest}"

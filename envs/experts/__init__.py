@@ -1,0 +1,29 @@
+"""Waypoint experts: they solve a task through its public observations and actions, and so make demonstrations.
+
+``expert = make_expert("Lift-v0", np.random.default_rng(0))``, then ``action = expert.act(observation)`` every step, and
+``expert.reset(np.random.default_rng(1))`` before each further episode.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+
+from l1flow_agents.envs.experts.waypoints import WaypointExpert
+from l1flow_agents.errors import ConfigError
+
+EXPERTS = {
+    "Lift-v0": "lift:LiftExpert",
+    "Can-v0": "can:CanExpert",
+    "Square-v0": "square:SquareExpert",
+    "ToolHang-v0": "tool_hang:ToolHangExpert",
+}
+
+
+def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
+    """The expert for a registered environment id; everything random in it comes from ``rng``."""
+    if env_id not in EXPERTS:
+        raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
+    module, name = EXPERTS[env_id].split(":")
+    return getattr(import_module(f"{__name__}.{module}"), name)(rng)

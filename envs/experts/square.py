@@ -1,0 +1,93 @@
+"""Square: put the nut over the square peg."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from l1flow_agents.envs.experts.waypoints import (
+    CLOSED,
+    OPEN,
+    UP,
+    Arm,
+    Plan,
+    Pose,
+    WaypointExpert,
+    choose,
+    downward,
+    turns,
+    yaw_of,
+)
+
+PEG = np.array([0.23, 0.1, 0.95])  # middle of its top
+WRIST = (-0.6 * np.pi, 0.85 * np.pi)  # the hand's angles short of the end of the wrist's last joint
+HANDLE = np.array([0.054, 0.0, 0.0])  # middle of the handle in the nut's frame
+
+
+class SquareExpert(WaypointExpert):
+    """Hand either way round on the handle, nut either way round on the peg, arcs to either side."""
+
+    speeds = (0.6, 1.1)
+
+    def see(self, objects: np.ndarray) -> None:
+        self.nut, self.nut_rotation = objects[7:10], Rotation.from_quat(objects[10:14])
+
+    def draw(self) -> None:
+        rng = self.rng
+        self.offset = np.array([rng.uniform(-0.004, 0.012), 0.0, rng.uniform(-0.002, 0.004)])
+        self.bends = rng.choice([-0.5, 0.0, 0.5], 2) + rng.normal(size=2) * 0.1
+        self.slope, self.carry = rng.uniform(1.0, 3.0), rng.uniform(0.03, 0.06)
+
+    def plan(self, arm: Arm) -> Plan:
+        if self.done():
+            return True
+        self.choose_way()
+        if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bends[0])):
+            return False
+        if not (
+            yield from arm.move(
+                self.over, CLOSED, bend=self.bends[1], tolerance=0.007, turn_tolerance=0.08, lost=self.lost
+            )
+        ):
+            return False
+        if not (yield from arm.move(self.onto, CLOSED, tolerance=0.015, turn_tolerance=0.5, steps=40, lost=self.lost)):
+            return False
+        yield from arm.grip(OPEN)
+        return (yield from arm.rise(0.1, OPEN))
+
+    def choose_way(self) -> None:
+        """Which way round to hold the handle and to put the nut on: usually the one with the least turning."""
+        yaw = yaw_of(self.nut_rotation)
+        ways = []
+        for hand in turns(yaw, np.pi, *WRIST):  # the fingers close across the handle
+            for nut in (np.pi / 2, np.pi, -np.pi / 2):  # a handle on the peg's far side is beyond the arm's reach
+                turn = (nut - yaw + np.pi) % (2 * np.pi) - np.pi
+                if abs(turn) < 0.75 * np.pi and WRIST[0] < hand + turn < WRIST[1]:
+                    ways.append((abs(hand) + abs(turn), hand - yaw, nut))
+        _, self.hand_turn, self.peg_yaw = choose(self.rng, sorted(ways)[:3], 0.7)
+
+    def grasp(self) -> Pose:
+        position = self.nut + self.nut_rotation.apply(HANDLE + self.offset)
+        return position, downward(yaw_of(self.nut_rotation) + self.hand_turn)
+
+    def over(self) -> Pose:
+        """The nut above the peg; sideways only as far as it has been lifted."""
+        goal = PEG + self.carry * UP
+        near = np.hypot(*(PEG - self.nut)[:2]) < 0.12
+        lifted = np.clip((self.nut[2] - (0.96 if near else 0.86)) / 0.03, 0, 1)
+        return self.hold(self.nut + (goal - self.nut) * [lifted, lifted, 1])
+
+    def onto(self) -> Pose:
+        return self.hold(PEG - 0.09 * UP)
+
+    def hold(self, position: np.ndarray) -> Pose:
+        """Hand pose for the nut to be there, level and turned for the peg."""
+        level = Rotation.from_euler("z", self.peg_yaw)
+        return self.arm.carry((self.nut, self.nut_rotation), (position, level))
+
+    def lost(self) -> bool:
+        handle = self.nut + self.nut_rotation.apply(HANDLE)
+        return bool(np.linalg.norm(self.arm.position - handle) > 0.05)
+
+    def done(self) -> bool:
+        return bool(np.all(np.abs(self.nut - PEG)[:2] < 0.02) and self.nut[2] < 0.87)

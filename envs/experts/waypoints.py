@@ -1,0 +1,200 @@
+"""What all experts share: an arm that moves to poses by public actions, and plans written as generators of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+OPEN, CLOSED = -1.0, 1.0
+UP = np.array([0.0, 0.0, 1.0])
+POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5  # metres and radians for an action of 1
+GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
+DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
+
+Pose = tuple[np.ndarray, Rotation]
+Plan = Generator[np.ndarray, None, bool]  # yields actions, returns whether it got where it wanted
+
+
+def downward(yaw: float) -> Rotation:
+    """The hand pointing down, turned by ``yaw`` about the vertical."""
+    return Rotation.from_euler("z", yaw) * DOWN
+
+
+def yaw_of(rotation: Rotation) -> float:
+    """Angle of a body's x axis about the vertical."""
+    x_axis = rotation.apply([1.0, 0.0, 0.0])
+    return float(np.arctan2(x_axis[1], x_axis[0]))
+
+
+def turns(yaw: float, period: float, low: float, high: float) -> np.ndarray:
+    """The angles equal to ``yaw`` up to whole periods that lie in [low, high], nearest to 0 first."""
+    first = yaw + period * np.ceil((low - yaw) / period)
+    angles = np.arange(first, high + 1e-9, period)
+    return angles[np.argsort(np.abs(angles))]
+
+
+class Arm:
+    """One arm as the observation shows it, and its proportional controller.
+
+    ``speed`` is the largest position action of this episode; ``noise`` the scale of a slow hand tremor.
+    """
+
+    def __init__(self, name: str, rng: np.random.Generator, speed: float, noise: float) -> None:
+        self.name, self.rng, self.speed, self.noise = name, rng, speed, noise
+        self._tremor = np.zeros(6)
+
+    def see(self, observation: dict[str, np.ndarray]) -> None:
+        self.position = np.asarray(observation[f"{self.name}_eef_pos"], float)
+        self.rotation = Rotation.from_quat(observation[f"{self.name}_eef_quat"])
+        fingers = observation[f"{self.name}_gripper_qpos"]
+        self.width = float(fingers[0] - fingers[1])  # metres between the fingers
+
+    def action(self, goal: Pose, gripper: float, speed: float = 1.0, bend: float = 0.0) -> np.ndarray:
+        """One step towards ``goal``. ``bend`` turns the horizontal heading, for an arc that ends at the goal."""
+        error = goal[0] - self.position
+        # far off only: near the goal an arc would be a spiral
+        angle = bend * np.clip((np.hypot(*error[:2]) - 0.03) / 0.05, 0, 1)
+        error[:2] = np.cos(angle) * error[:2] + np.sin(angle) * np.array([-error[1], error[0]])
+        move = GAIN * error / POSITION_SCALE
+        # apart, so that a long way does not starve the climb at its beginning
+        move = np.concatenate([limit(part, speed * self.speed) for part in (move[:2], move[2:])])
+        turn = limit(GAIN * (goal[1] * self.rotation.inv()).as_rotvec() / ROTATION_SCALE, speed * self.speed)
+        self._tremor = 0.8 * self._tremor + 0.6 * self.rng.normal(size=6) * ([self.noise] * 3 + [self.noise / 2] * 3)
+        # the tremor fades where the hand slows down, as a person's does
+        steady = min(1.0, 0.2 + float(np.linalg.norm(move)))
+        return np.clip([*np.concatenate([move, turn]) + steady * self._tremor, gripper], -1, 1).astype(np.float32)
+
+    def move(
+        self,
+        goal: Callable[[], Pose],
+        gripper: float,
+        *,
+        speed: float = 1.0,
+        bend: float = 0.0,
+        tolerance: float = 0.01,
+        turn_tolerance: float = 0.15,
+        steps: int = 200,
+        patience: int = 30,
+        lost: Callable[[], bool] = lambda: False,
+    ) -> Plan:
+        """Go to ``goal()``, asked anew every step.
+
+        False when ``lost()``, after ``patience`` steps close to the goal but not there, or after ``steps`` in all.
+        """
+        close = 0
+        for _ in range(steps):
+            pose = goal()
+            distance, angle = self.error(pose)
+            if distance < tolerance and angle < turn_tolerance:
+                return True
+            close += distance < tolerance + 0.02
+            if lost() or close > patience:
+                return False
+            yield self.action(pose, gripper, speed, bend)
+        return False
+
+    def pick(
+        self, goal: Callable[[], Pose], *, slope: float, hover: float, bend: float = 0.0, steps: int = 200
+    ) -> Plan:
+        """Come down on ``goal()`` through a funnel, so that fingers pass beside the object, and close them."""
+
+        def above() -> Pose:
+            position, rotation = goal()
+            astray = np.hypot(*(position - self.position)[:2]) + 0.05 * self.error((position, rotation))[1]
+            return position + np.clip(slope * (astray - 0.01), 0, hover) * UP, rotation
+
+        if not (yield from self.move(above, OPEN, bend=bend, tolerance=0.007, turn_tolerance=0.12, steps=steps)):
+            # a finger stands on something: up, and again
+            yield from self.rise(0.06, OPEN)
+            return False
+        return (yield from self.grip(CLOSED))
+
+    def grip(self, gripper: float, steps: int = 12) -> Plan:
+        """Hold still and open or close until the fingers stand still."""
+        pose, still = (self.position, self.rotation), 0
+        for step in range(steps):
+            before = self.width
+            yield self.action(pose, gripper)
+            still = still + 1 if step and abs(self.width - before) < 0.001 else 0
+            if still == 2:
+                break
+        return True
+
+    def carry(self, held: Pose, to: Pose) -> Pose:
+        """Where the hand must be for the held object to be at ``to``, by how it lies in the hand just now."""
+        turn = to[1] * held[1].inv()
+        return to[0] + turn.apply(self.position - held[0]), turn * self.rotation
+
+    def rise(self, height: float, gripper: float) -> Plan:
+        top, rotation = self.position + height * UP, self.rotation
+        return (yield from self.move(lambda: (top, rotation), gripper, tolerance=0.02))
+
+    def error(self, pose: Pose) -> tuple[float, float]:
+        """Metres and radians from here to ``pose``."""
+        return float(np.linalg.norm(pose[0] - self.position)), float((pose[1] * self.rotation.inv()).magnitude())
+
+
+class WaypointExpert:
+    """Acts in one task. A task's class reads ``object`` in `see` and says in `plan` what an arm does.
+
+    Plans read the newest observation at every step, and start again when the object slipped away. What makes one
+    episode unlike the next (speed, grasp, way round) is drawn in `draw`, once an episode.
+    """
+
+    arm_names: tuple[str, ...] = ("robot0",)
+    speeds = (0.4, 0.8)  # an episode's largest position action is drawn from this range
+    noise = 0.1
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.reset(rng)
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Start an episode in another manner, drawn from ``rng``."""
+        self.rng = rng
+        speed = rng.uniform(*self.speeds)
+        self.arms = [Arm(name, rng, speed, self.noise) for name in self.arm_names]
+        self.arm = self.arms[0]
+        self._plans: list[Generator[np.ndarray, None, None]] | None = None
+
+    def act(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        """The action for this observation, float32 within [-1, 1]."""
+        for arm in self.arms:
+            arm.see(observation)
+        self.see(np.asarray(observation["object"], float))
+        if self._plans is None:  # the first observation of the episode is what the manner may depend on
+            self.draw()
+            self._plans = [forever(self.plan, arm) for arm in self.arms]
+        return np.concatenate([next(plan) for plan in self._plans])
+
+    def see(self, objects: np.ndarray) -> None:
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        raise NotImplementedError
+
+    def plan(self, arm: Arm) -> Plan:
+        raise NotImplementedError
+
+
+def forever(plan: Callable[[Arm], Plan], arm: Arm) -> Generator[np.ndarray, None, None]:
+    """A plan tried again and again; a round that finds nothing to do waits a step."""
+    while True:
+        idle = True
+        for action in plan(arm):
+            idle = False
+            yield action
+        if idle:
+            yield arm.action((arm.position, arm.rotation), OPEN)
+
+
+def limit(vector: np.ndarray, length: float) -> np.ndarray:
+    """The vector, shortened to ``length`` if it is longer."""
+    return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
+
+
+def choose(rng: np.random.Generator, options: Sequence[Any], first: float) -> Any:
+    """The first option with probability ``first``, else one of the others."""
+    return options[0 if len(options) == 1 or rng.random() < first else rng.integers(1, len(options))]

@@ -1,0 +1,44 @@
+"""Images of a data set as one memory-mapped array, so that they need not fit into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+
+def cached_images(
+    path: Path,
+    identity: str,
+    shape: tuple[int, ...],
+    blocks: Iterable[np.ndarray],
+    cache_dir: str | os.PathLike | None = None,
+) -> np.ndarray:
+    """A uint8 memory map of the images, converted on the first call and renamed into place when whole.
+
+    Args:
+        path: the data set.
+        identity: a text that changes whenever the images do.
+        shape: (n_steps, H, W, C).
+        blocks: uint8 arrays (n, H, W, C), together all images in order; consumed only where there is no cache yet.
+        cache_dir: where the cache lies; ``$L1FLOW_CACHE`` or ``~/.cache/l1flow`` by default.
+    """
+    folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
+    target = folder / f"{path.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            partial = Path(scratch) / target.name
+            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+            row = 0
+            for block in blocks:
+                images[row : row + len(block)] = block
+                row += len(block)
+            images.flush()
+            del images
+            os.replace(partial, target)
+    return np.load(target, mmap_mode="r")
