@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from l1flow_agents.config import nearest
 from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.files import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,14 +262,14 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         scratch.chmod(0o755)
         yield scratch
         for file in scratch.iterdir():
-            _sync(file)
-        _sync(scratch)
+            sync(file)
+        sync(scratch)
         if path.exists():
             shutil.rmtree(old_name(path), ignore_errors=True)
             os.rename(path, old_name(path))
         os.rename(scratch, path)
         shutil.rmtree(old_name(path), ignore_errors=True)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
@@ -280,7 +281,7 @@ def write_atomically(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         scratch.write_text(text)
-        _sync(scratch)
+        sync(scratch)
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
@@ -294,11 +295,3 @@ def without_suffix(path: str | os.PathLike) -> Path:
 
 def old_name(path: Path) -> Path:
     return path.with_name(path.name + ".old")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -374,7 +374,7 @@ def test_an_environment_may_offer_more(saved):
 # ---- interruptions ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", ["save_file", "_sync", "versions"])
+@pytest.mark.parametrize("broken", ["save_file", "sync", "versions"])
 def test_a_save_that_fails_changes_nothing(saved, make_agent, monkeypatch, broken):
     before = weights(L1FlowAgent.load(saved))
 

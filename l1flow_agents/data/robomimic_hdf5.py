@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.image_cache import cached_images
 from l1flow_agents.errors import DatasetError
+from l1flow_agents.files import sync
 
 
 class RawDemo(NamedTuple):
@@ -335,7 +336,7 @@ class RobomimicWriter:
             raise DatasetError(f"{self.path}: {name}: expected {self._layout} as the others have, found {layout}")
         if not self.parts.exists():
             self.parts.mkdir(parents=True)
-            _sync(self.parts.parent)
+            sync(self.parts.parent)
         part = self._part(self._first + self._n_parts)
         with _replacing(part, self.parts) as temporary, h5py.File(temporary, "w") as file:
             demo = file.create_group(f"data/{name}")
@@ -402,14 +403,6 @@ def _replacing(path: Path, scratch: Path) -> Iterator[Path]:
     temporary = scratch / f"{path.name}.tmp"
     temporary.unlink(missing_ok=True)
     yield temporary
-    _sync(temporary)
+    sync(temporary)
     os.replace(temporary, path)
-    _sync(path.parent)  # the new name
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)  # the new name
