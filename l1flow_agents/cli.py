@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from l1flow_agents.errors import DownloadError, L1FlowError
 EXAMPLES = """examples:
   l1flow rollout --env PushT-v0                  film a bundled agent
   l1flow eval pusht-state -n 100                 score it on the test seeds
+  l1flow collect --env Square-v0 -o square.hdf5  make demonstrations with the task's expert
   l1flow download pusht                          fetch the human demonstrations
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
   l1flow info                                    versions, environments, agents
@@ -85,6 +87,13 @@ def parser() -> argparse.ArgumentParser:
     rollout.add_argument("--grid", action="store_true", help="one film with all of them")
     rollout.add_argument("--overlay", action="store_true", help="draw the plan")
 
+    collect = command("collect", run_collect, "Make demonstrations with a task's expert; run again to continue.")
+    collect.add_argument("--env", required=True, help="environment id")
+    collect.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
+    collect.add_argument("-o", "--output", required=True, help="robomimic file, such as square.hdf5")
+    collect.add_argument("--seed", type=int, default=10_000, help="of the first episode (default: %(default)s)")
+    collect.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
+
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")
     fetch.add_argument("--folder", help="default: $L1FLOW_DATA or ~/.cache/l1flow/data")
@@ -148,6 +157,16 @@ def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
         for path in [*result.videos, *([Path(arguments.output) / "results.json"] if arguments.output else [])]:
             print(path)
     return 1 if result.failed else 0
+
+
+def run_collect(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.collection import collect
+
+    done = collect(
+        arguments.env, arguments.demos, arguments.output, arguments.workers, arguments.seed, progress_bar=True
+    )
+    print(f"{arguments.output}: {done.n_demos} demonstrations; the expert's success rate {done}")
+    return 0
 
 
 def run_download(arguments: argparse.Namespace) -> int:

@@ -23,3 +23,7 @@ class CheckpointError(L1FlowError, ValueError):
 
 class DownloadError(L1FlowError, OSError):
     """A download that did not arrive whole."""
+
+
+class WorkerError(L1FlowError, RuntimeError):
+    """A process that died, or an environment that could not even be built in one."""

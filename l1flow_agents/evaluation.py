@@ -18,9 +18,9 @@ from tqdm import tqdm
 from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent, check_same_spaces
 from l1flow_agents.envs import find_spec
-from l1flow_agents.errors import ConfigError
+from l1flow_agents.errors import ConfigError, WorkerError
 from l1flow_agents.video import VideoRecorder
-from l1flow_agents.workers import EnvSetup, Hello, Segment, Worker, WorkerError, WorkerFailure, ready
+from l1flow_agents.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
 
 TEST_SEED = 100_000  # first test seed of the published protocols
 VALIDATION_SEED = 50_000

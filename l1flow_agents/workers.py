@@ -18,7 +18,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from l1flow_agents.errors import L1FlowError
 from l1flow_agents.video import draw_path
 
 
@@ -123,10 +122,6 @@ class WorkerFailure(NamedTuple):
 
     reason: str
     details: str = ""
-
-
-class WorkerError(L1FlowError, RuntimeError):
-    """An environment that could not even be built."""
 
 
 class Worker:

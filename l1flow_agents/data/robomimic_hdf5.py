@@ -299,6 +299,7 @@ class RobomimicWriter:
         model_file: str | None = None,
         next_observations: Mapping[str, ArrayLike] | None = None,
         extra: Mapping | None = None,
+        attributes: Mapping[str, str | int | float] | None = None,
     ) -> None:
         """Add one demonstration of T steps; it is safe on disk when this returns.
 
@@ -311,6 +312,7 @@ class RobomimicWriter:
             model_file: the episode's MJCF XML.
             next_observations: as ``observations``, after each action; robomimic's trainer reads them by default.
             extra: further arrays of any length in nested mappings, such as MimicGen's ``datagen_info``.
+            attributes: of the demonstration, such as the seed it came from.
 
         Raises:
             DatasetError: lengths disagree, a value is not finite, or keys and shapes are not those of the others.
@@ -346,11 +348,20 @@ class RobomimicWriter:
                 packing = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
                 demo.create_dataset(key, data=array, **(packing if is_image else {}))
             demo.attrs["num_samples"] = len(arrays["actions"])
+            demo.attrs.update(attributes or {})
             if model_file is not None:
                 demo.attrs["model_file"] = model_file
             self._describe(file)
         self._layout = layout
         self._n_parts += 1
+
+    def attributes(self, index: int) -> dict[str, str | int | float]:
+        """What demonstration ``index`` carries, such as ``num_samples`` and what `append` was given."""
+        number = self._first - self._n_merged + index
+        path = self._part(number) if number >= self._first else self.path
+        with _opened(path) as file:
+            demo = _child(_child(file, "data", h5py.Group), f"demo_{number}", h5py.Group)
+            return {name: value for name, value in demo.attrs.items() if name != "model_file"}
 
     def close(self) -> None:
         """Merge what was appended into ``path``. Appending may go on; closing again then merges the rest."""

@@ -1,0 +1,110 @@
+"""Demonstrations of the waypoint experts, as a robomimic file. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import os
+from functools import cache, partial
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from tqdm import tqdm
+
+from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.envs import find_spec
+from l1flow_agents.envs.experts import make_expert
+from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.parallel import in_order
+from l1flow_agents.wrappers import RecordRollouts
+
+COLLECTION_SEED = 10_000  # first seed; validation starts at 50000, the test at 100000
+HOPELESS = 50  # episodes without any success before a collection gives up
+
+
+class Collected(NamedTuple):
+    """What a file holds, and how many episodes that took."""
+
+    n_demos: int
+    n_episodes: int
+
+    @property
+    def success_rate(self) -> float:
+        return self.n_demos / self.n_episodes
+
+    def __str__(self) -> str:
+        return f"{self.success_rate:.2f} ({self.n_demos} of {self.n_episodes} episodes)"
+
+
+def collect(
+    env_id: str,
+    n_demos: int,
+    output: str | os.PathLike,
+    n_workers: int = 1,
+    seed: int = COLLECTION_SEED,
+    progress_bar: bool = False,
+) -> Collected:
+    """Let the expert of ``env_id`` act until ``output`` holds ``n_demos`` successful episodes.
+
+    Episode k starts from ``seed + k``; failures are left out, and each demonstration has its seed as an attribute. So
+    the file does not depend on ``n_workers``, nor on interruptions: run again, it continues after the last seed kept.
+
+    Raises:
+        ConfigError: no such environment or expert. WorkerError: a process died.
+        DatasetError: ``output`` is damaged or was collected otherwise, or none of 50 episodes succeeded.
+    """
+    if n_demos < 1 or n_workers < 1 or seed < 0:
+        raise ConfigError(f"expected n_demos >= 1, n_workers >= 1 and seed >= 0, got {n_demos}, {n_workers} and {seed}")
+    env_id = find_spec(env_id).id
+    with RobomimicWriter(output, _recorder(env_id).unwrapped.env_args()) as writer:  # type: ignore[attr-defined]
+        next_seed = seed
+        if len(writer):
+            found = [writer.attributes(k).get("seed") for k in (0, len(writer) - 1)]
+            if None in found or found[0] < seed:
+                raise DatasetError(f"{output}: expected demonstrations collected from seed {seed} on, found {found}")
+            next_seed = int(found[1]) + 1
+        with tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar:
+            episodes = in_order(partial(run_expert, env_id), count(next_seed), n_workers)
+            for next_seed, demo in enumerate(episodes, next_seed + 1) if len(writer) < n_demos else ():
+                n_episodes = next_seed - seed
+                if demo is not None:
+                    writer.append(**demo, attributes={"seed": next_seed - 1})
+                    bar.update()
+                elif not len(writer) and n_episodes >= HOPELESS:
+                    raise DatasetError(
+                        f"{env_id}: expected the expert to succeed, it failed {n_episodes} times of as many"
+                    )
+                bar.set_postfix(success=f"{len(writer) / n_episodes:.2f}", refresh=False)
+                if len(writer) >= n_demos:
+                    break
+        last = writer.attributes(len(writer) - 1)["seed"]
+        return Collected(len(writer), int(last) + 1 - seed)
+
+
+def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:
+    """The expert's episode from ``reset(seed=seed)``, as arguments of `RobomimicWriter.append`; None if it failed."""
+    env, kept = _recorder(env_id), _Kept()
+    env.writer = kept
+    observation, _ = env.reset(seed=seed)
+    expert = make_expert(env_id, np.random.default_rng([seed, 1]))  # a stream of its own, not the environment's
+    ended = False
+    while not ended:
+        observation, _, terminated, truncated, _ = env.step(expert.act(observation))
+        ended = terminated or truncated
+    return kept.demo
+
+
+class _Kept:
+    """The one demonstration of an episode, if it was kept."""
+
+    demo: dict[str, Any] | None = None
+
+    def append(self, **demo: Any) -> None:
+        self.demo = demo
+
+
+@cache
+def _recorder(env_id: str) -> RecordRollouts:
+    """One environment a process: building a simulator takes longer than an episode."""
+    return RecordRollouts(gym.make(env_id, obs_type="state"), _Kept(), keep="success")

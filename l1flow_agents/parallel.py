@@ -1,0 +1,63 @@
+"""A function over many items in several processes, results in the items' order. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from l1flow_agents.errors import WorkerError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_workers: int) -> Iterator[Result]:
+    """``function(item)`` for every item, as a generator; ``items`` may be endless.
+
+    Processes are spawned, never forked (a fork after OpenGL was used hangs), so ``function`` must be importable. At
+    most two items a process are under way ahead of the one that is yielded. An exception of ``function`` is raised
+    here, at its item's turn. With one worker everything runs in this process.
+
+    Raises:
+        WorkerError: a process died.
+    """
+    if n_workers == 1:
+        yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(n_workers, context, initializer=_begin)
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(function, item))
+            if len(pending) > 2 * n_workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise WorkerError("a worker process died, perhaps for want of memory; run again with fewer workers") from error
+    finally:
+        processes = list((executor._processes or {}).values())
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes:  # what they still compute nobody will ask for
+            process.terminate()
+
+
+def _begin() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
