@@ -1,6 +1,6 @@
 # make rollout   film a bundled agent          make test    everything that CI runs
 # make bench     speed, as ratios              make format  rewrite the code's layout
-ENV ?= PushT-v0
+ENV ?= Square-v0
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -24,6 +24,7 @@ unit: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/simulation.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

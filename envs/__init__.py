@@ -17,6 +17,19 @@ ENVS = {
     "Square-v0": ("l1flow_agents.envs.robosuite_tasks:Square", 400),
     "Transport-v0": ("l1flow_agents.envs.robosuite_tasks:Transport", 700),
     "ToolHang-v0": ("l1flow_agents.envs.robosuite_tasks:ToolHang", 700),
+    "Stack_D0-v0": ("l1flow_agents.envs.mimicgen.stack:Stack_D0", 400),
+    "Stack_D1-v0": ("l1flow_agents.envs.mimicgen.stack:Stack_D1", 400),
+    "StackThree_D0-v0": ("l1flow_agents.envs.mimicgen.stack_three:StackThree_D0", 400),
+    "StackThree_D1-v0": ("l1flow_agents.envs.mimicgen.stack_three:StackThree_D1", 400),
+    "Square_D0-v0": ("l1flow_agents.envs.mimicgen.square:Square_D0", 400),
+    "Square_D1-v0": ("l1flow_agents.envs.mimicgen.square:Square_D1", 400),
+    "Square_D2-v0": ("l1flow_agents.envs.mimicgen.square:Square_D2", 400),
+    "Threading_D0-v0": ("l1flow_agents.envs.mimicgen.needle_threading:Threading_D0", 400),
+    "Threading_D1-v0": ("l1flow_agents.envs.mimicgen.needle_threading:Threading_D1", 400),
+    "Threading_D2-v0": ("l1flow_agents.envs.mimicgen.needle_threading:Threading_D2", 400),
+    "ThreePieceAssembly_D0-v0": ("l1flow_agents.envs.mimicgen.three_piece_assembly:ThreePieceAssembly_D0", 500),
+    "ThreePieceAssembly_D1-v0": ("l1flow_agents.envs.mimicgen.three_piece_assembly:ThreePieceAssembly_D1", 500),
+    "ThreePieceAssembly_D2-v0": ("l1flow_agents.envs.mimicgen.three_piece_assembly:ThreePieceAssembly_D2", 500),
 }
 
 

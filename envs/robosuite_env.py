@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,56 +11,14 @@ import numpy as np
 from gymnasium import spaces
 
 from l1flow_agents.envs.rendering import QUALITIES, Renderer
+from l1flow_agents.envs.robomimic_args import CONTROL_FREQ, to_env_args
+from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, ControlLoop, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
-
-
-def _import_robosuite() -> Any:
-    """Import robosuite without its log lines, and without depending on OpenGL or deciding about it."""
-    logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
-    backend = os.environ.get("MUJOCO_GL")
-    try:
-        import mujoco  # noqa: F401
-    except Exception:  # MUJOCO_GL names a back-end that is not there; only pictures need one
-        os.environ["MUJOCO_GL"] = "disable"
-    import robosuite
-
-    # robosuite sets the variable, which would decide for `rendering` and for child processes
-    if backend is None:
-        os.environ.pop("MUJOCO_GL", None)
-    else:
-        os.environ["MUJOCO_GL"] = backend
-    return robosuite
-
-
-robosuite = _import_robosuite()
 
 OBS_TYPES = ("image", "state", "image_state")
 CONTROLS = ("delta", "absolute")
-CONTROL_FREQ = 20  # actions a second
-PROPRIOCEPTION = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
 FAR = 100.0  # metres: nothing gets there
 REACH = 2.5  # metres: every pose target of every task is nearer to the origin
-
-# OSC_POSE as the data sets of robomimic v1.5 describe it
-OSC_POSE = {
-    "type": "OSC_POSE",
-    "input_max": 1,
-    "input_min": -1,
-    "output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5],
-    "output_min": [-0.05, -0.05, -0.05, -0.5, -0.5, -0.5],
-    "kp": 150,
-    "damping_ratio": 1,
-    "impedance_mode": "fixed",
-    "kp_limits": [0, 300],
-    "damping_ratio_limits": [0, 10],
-    "position_limits": None,
-    "orientation_limits": None,
-    "uncouple_pos_ori": True,
-    "input_ref_frame": "world",
-    "interpolation": None,
-    "ramp_ratio": 0.2,
-    "gripper": {"type": "GRIP"},
-}
 
 
 @dataclass(frozen=True)
@@ -177,16 +132,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             raise ConfigError(
                 f"{self.task.name}: expected a finite action of shape {self.action_space.shape}, got {action.tolist()}"
             )
-        inner = self._simulator()
-        # robosuite's own step would evaluate 50 observables after each of these 25 steps
-        for substep in range(self._n_substeps):
-            inner.sim.step1()
-            if substep == 0:
-                inner._pre_action(action, policy_step=True)
-            else:
-                self._keep_going()
-            inner.sim.step2()
-        inner.sim.forward()  # bodies where the joints now are; changes no later state
+        self._simulator()  # raises before the first reset
+        self._control_loop.step(action)
         success = self._success()
         return self._observe(), float(success), success, False, {"is_success": success}
 
@@ -256,31 +203,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def env_args(self) -> dict[str, Any]:
         """robomimic's ``env_args`` for files written from this environment; `env_from_args` reads it back."""
         images = self.obs_type != "state"
-        n_images = len(self.cameras)
-        kwargs: dict[str, Any] = {
-            "has_renderer": False,
-            "has_offscreen_renderer": images,
-            "ignore_done": True,
-            "use_object_obs": True,
-            "use_camera_obs": images,
-            "control_freq": CONTROL_FREQ,
-            "controller_configs": {
-                "type": "BASIC",
-                "body_parts": {"right": {**OSC_POSE, "input_type": self.control}},
-            },
-            "robots": ["Panda"] * self.task.n_arms,
-            "camera_depths": False,
-            "camera_names": list(self.cameras),
-            "camera_heights": [self.image_size] * n_images,
-            "camera_widths": [self.image_size] * n_images,
-            "reward_shaping": False,
-            "lite_physics": False,
-        }
-        if self.task.n_arms == 2:
-            kwargs["env_configuration"] = "opposed"
-        return copy.deepcopy(
-            {"env_name": self.task.name, "env_version": robosuite.__version__, "type": 1, "env_kwargs": kwargs}
-        )
+        return to_env_args(self.task.name, self.task.n_arms, self.control, images, self.cameras, self.image_size)
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
@@ -291,15 +214,6 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._robosuite = robosuite.make(self.task.name, **kwargs)
         self._xml = None
         self._robosuite.set_xml_processor(self._remember_model)
-        self._n_substeps = int(self._robosuite.control_timestep / self._robosuite.model_timestep)
-
-    def _keep_going(self) -> None:
-        """Torques towards the goals that are set: robosuite's ``_pre_action`` without what only a new action needs."""
-        ctrl = self._robosuite.sim.data.ctrl
-        for robot, actuators in zip(self._robosuite.robots, self._actuators, strict=True):
-            for part, torques in robot.composite_controller.run_controller(robot._enabled_parts).items():
-                index, low, high = actuators[part]
-                ctrl[index] = np.clip(torques, low, high)
 
     def _remember_model(self, xml: str) -> str:
         self._xml = xml
@@ -323,31 +237,10 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         """Look at the simulation as it is now: another model has other sensors, another state other arm dynamics."""
         for arm in self._arms():
             arm.new_update = True  # else its first torques use a mass matrix of before the gripper was placed
-        limits = self._robosuite.sim.model.actuator_ctrlrange
-        self._actuators = [
-            {part: (index, *limits[index].T) for part, index in robot._ref_actuators_indexes_dict.items()}
-            for robot in self._robosuite.robots
-        ]
-        observables = self._robosuite._observables
-        self._arm_sensors = [
-            (key, observables[key]._sensor)
-            for key in (f"robot{arm}_{name}" for arm in range(self.task.n_arms) for name in PROPRIOCEPTION)
-        ]
-        objects = [(name, one) for name, one in observables.items() if one.modality == "object" and one.is_enabled()]
-        self._object_sensors = [(name, one._sensor) for name, one in objects]
-        self._object_keys = [name for name, one in objects if one.is_active()]
+        self._control_loop, self._sensors = ControlLoop(self._robosuite), Sensors(self._robosuite)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        cache: dict[str, np.ndarray] = {}
-        for key, sensor in self._arm_sensors:
-            cache[key] = sensor(cache)
-        observation = {key: np.asarray(cache[key], np.float32) for key, _ in self._arm_sensors}
-        if self.obs_type != "image":
-            for _ in range(2):  # relative poses come before what they are computed from
-                for key, sensor in self._object_sensors:
-                    cache[key] = sensor(cache)
-            entries = [np.atleast_1d(cache[key]) for key in self._object_keys]
-            observation["object"] = np.concatenate(entries).astype(np.float32)
+        observation = self._sensors.read(objects=self.obs_type != "image")
         if self.obs_type != "state":
             for camera in self.cameras:
                 observation[f"{camera}_image"] = self._picture(camera, self.image_size)

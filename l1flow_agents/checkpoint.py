@@ -125,7 +125,8 @@ def find(name: str | os.PathLike) -> Path:
             return candidate
     if path.is_file() or Path(name).is_file():
         raise CheckpointError(f"{name}: expected a checkpoint folder, found a file")
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not str(name).startswith((".", "~")):
+    # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
+    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) and not Path(name).parent.is_dir():
         return _from_hub(str(name))
     hint = nearest(str(name), bundled_names())
     raise CheckpointError(f"no checkpoint folder {str(name)!r}; bundled agents are {bundled_names()}{hint}")

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   l1flow rollout --env PushT-v0                  film a bundled agent
   l1flow eval pusht-state -n 100                 score it on the test seeds
   l1flow collect --env Square-v0 -o square.hdf5  make demonstrations with the task's expert
+  l1flow replay square.hdf5                      does the simulator repeat them?
   l1flow download pusht                          fetch the human demonstrations
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
   l1flow info                                    versions, environments, agents
@@ -94,6 +95,29 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--seed", type=int, default=10_000, help="of the first episode (default: %(default)s)")
     collect.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
 
+    again = command("replay", run_replay, "Play demonstrations again; code 1 if one ends otherwise than its file says.")
+    again.add_argument("file", help="robomimic file")
+    again.add_argument("--demos", type=positive, metavar="N", help="only the first N")
+    again.add_argument("--filter-key", metavar="KEY", help="only those under mask/KEY, such as valid")
+    again.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
+
+    observe = command(
+        "add-observations", run_add_observations, "Observe the states of a robomimic file; run again to continue."
+    )
+    observe.add_argument("file", help="robomimic file, raw or not")
+    observe.add_argument("-o", "--output", required=True, help="another file")
+    kinds = ["state", "image", "image_state"]
+    observe.add_argument("--obs-type", choices=kinds, default="state", help="default: %(default)s")
+    observe.add_argument("--cameras", nargs="+", metavar="CAMERA", help="default: the task's")
+    observe.add_argument("--image-size", type=positive, metavar="N", help="pixels a side (default: the task's)")
+    observe.add_argument(
+        "--render-quality", choices=["dataset", "fast"], default="dataset", help="default: %(default)s"
+    )
+    observe.add_argument(
+        "--actions", choices=["same", "absolute", "rotation-6d"], default="same", help="default: the file's own"
+    )
+    observe.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
+
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")
     fetch.add_argument("--folder", help="default: $L1FLOW_DATA or ~/.cache/l1flow/data")
@@ -166,6 +190,39 @@ def run_collect(arguments: argparse.Namespace) -> int:
         arguments.env, arguments.demos, arguments.output, arguments.workers, arguments.seed, progress_bar=True
     )
     print(f"{arguments.output}: {done.n_demos} demonstrations; the expert's success rate {done}")
+    return 0
+
+
+def run_replay(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.replay import replay
+
+    done = []
+    for one in replay(arguments.file, arguments.demos, arguments.workers, arguments.filter_key):
+        print(one, flush=True)
+        done.append(one)
+    n_agreeing = sum(one.agrees for one in done)
+    print(
+        f"{n_agreeing} of {len(done)} episodes end as the file says; largest difference "
+        f"{max(one.metres for one in done):.2g} m, {max(one.radians for one in done):.2g} rad"
+    )
+    return 0 if n_agreeing == len(done) else 1
+
+
+def run_add_observations(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.observations import add_observations
+
+    n_demos = add_observations(
+        arguments.file,
+        arguments.output,
+        arguments.obs_type,
+        arguments.cameras,
+        arguments.image_size,
+        arguments.render_quality,
+        arguments.actions,
+        arguments.workers,
+        progress_bar=True,
+    )
+    print(f"{arguments.output}: {n_demos} demonstrations")
     return 0
 
 

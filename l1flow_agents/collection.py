@@ -57,6 +57,7 @@ def collect(
     if n_demos < 1 or n_workers < 1 or seed < 0:
         raise ConfigError(f"expected n_demos >= 1, n_workers >= 1 and seed >= 0, got {n_demos}, {n_workers} and {seed}")
     env_id = find_spec(env_id).id
+    make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
     with RobomimicWriter(output, _recorder(env_id).unwrapped.env_args()) as writer:  # type: ignore[attr-defined]
         next_seed = seed
         if len(writer):

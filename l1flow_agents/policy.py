@@ -41,8 +41,8 @@ class ChunkPolicy(nn.Module):
     ) -> None:
         super().__init__()
         shapes = {key: space.shape for key, space in observation_spaces.items()}
-        self.normalizer = Normalizer.for_spaces(observation_spaces, action_space)
         self.encoder = build(ObservationEncoder, shapes, n_obs_steps, what="encoder", settings=encoder_kwargs)
+        self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
         network_class = choose(network, NETWORKS, "network")
         sizes = (horizon, action_space.shape[0], self.encoder.cond_dim)
         self.network = build(network_class, *sizes, what=network, settings=network_kwargs)

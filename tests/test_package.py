@@ -58,6 +58,12 @@ def test_importing_is_cheap():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_writing_demonstrations_never_loads_torch():
+    """200 MB less a worker."""
+    code = "import sys, l1flow_agents.collection; print([m for m in ('torch', 'zarr') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_imports_go_one_way():
     """Design 2: data, envs and wrappers know no method or network; methods know networks only as callables."""
     forbidden = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ from l1flow_agents.errors import ConfigError
 KEEP = ("all", "success", "failure")
 
 
-class EpisodeRecorder(gym.Wrapper, RecordConstructorArgs):
+class EpisodeRecorder(gym.Wrapper, RecordConstructorArgs, ABC):
     """Base of wrappers that record whole episodes and keep them by outcome.
 
     An episode succeeded if any of its steps said so. It is over when the environment ends it, or else at the next
@@ -27,17 +28,17 @@ class EpisodeRecorder(gym.Wrapper, RecordConstructorArgs):
         self._recording = False  # a step was made
         self._success: bool | None = None  # None: nothing said so far
 
+    @abstractmethod
     def begin(self, observation: Any) -> None:
         """The environment was reset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, action: Any, observation: Any, reward: float, success: bool) -> None:
         """A step was made; ``success`` is what it said itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, success: bool, kept: bool) -> None:
         """The episode is over, at least one step long."""
-        raise NotImplementedError
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         self._end()

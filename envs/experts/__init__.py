@@ -17,6 +17,7 @@ EXPERTS = {
     "Lift-v0": "lift:LiftExpert",
     "Can-v0": "can:CanExpert",
     "Square-v0": "square:SquareExpert",
+    "Transport-v0": "transport:TransportExpert",
     "ToolHang-v0": "tool_hang:ToolHangExpert",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, WaypointExpert, choose, downward
+from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, choose, downward
 
 COMPARTMENT = np.array([0.1975, 0.4025, 0.8])  # middle of its floor, which the arm hardly reaches
 PLACE = np.array([0.16, 0.35, 0.8])
@@ -33,14 +33,11 @@ class CanExpert(WaypointExpert):
             return True
         if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.12, bend=self.bends[0])):
             return False
-        if not (
-            yield from arm.move(self.over, CLOSED, bend=self.bends[1], tolerance=0.03, turn_tolerance=3, lost=self.lost)
-        ):
-            return False
-        if not (yield from arm.move(self.into, CLOSED, tolerance=0.02, turn_tolerance=3, steps=30, lost=self.lost)):
-            return False
-        yield from arm.grip(OPEN)
-        return (yield from arm.rise(0.1, OPEN))
+        return (
+            yield from arm.place(
+                self.over, self.into, bend=self.bends[1], aim=(0.03, 3), fit=(0.02, 3), steps=30, lost=self.lost
+            )
+        )
 
     def grasp(self) -> Pose:
         return self.can + self.grip_height * UP, downward(self.yaw)

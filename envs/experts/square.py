@@ -6,8 +6,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import (
-    CLOSED,
-    OPEN,
     UP,
     Arm,
     Plan,
@@ -44,16 +42,11 @@ class SquareExpert(WaypointExpert):
         self.choose_way()
         if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bends[0])):
             return False
-        if not (
-            yield from arm.move(
-                self.over, CLOSED, bend=self.bends[1], tolerance=0.007, turn_tolerance=0.08, lost=self.lost
+        return (
+            yield from arm.place(
+                self.over, self.onto, bend=self.bends[1], aim=(0.007, 0.08), fit=(0.015, 0.5), steps=40, lost=self.lost
             )
-        ):
-            return False
-        if not (yield from arm.move(self.onto, CLOSED, tolerance=0.015, turn_tolerance=0.5, steps=40, lost=self.lost)):
-            return False
-        yield from arm.grip(OPEN)
-        return (yield from arm.rise(0.1, OPEN))
+        )
 
     def choose_way(self) -> None:
         """Which way round to hold the handle and to put the nut on: usually the one with the least turning."""

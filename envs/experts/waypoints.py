@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
@@ -112,6 +113,28 @@ class Arm:
             return False
         return (yield from self.grip(CLOSED))
 
+    def place(
+        self,
+        over: Callable[[], Pose],
+        into: Callable[[], Pose],
+        *,
+        bend: float,
+        aim: tuple[float, float],
+        fit: tuple[float, float],
+        steps: int,
+        lost: Callable[[], bool],
+    ) -> Plan:
+        """Carry what is held to ``over()``, let it down to ``into()`` in at most ``steps``, let go, and rise.
+
+        ``aim`` and ``fit`` are the tolerances of the two, in metres and radians.
+        """
+        if not (yield from self.move(over, CLOSED, bend=bend, tolerance=aim[0], turn_tolerance=aim[1], lost=lost)):
+            return False
+        if not (yield from self.move(into, CLOSED, tolerance=fit[0], turn_tolerance=fit[1], steps=steps, lost=lost)):
+            return False
+        yield from self.grip(OPEN)
+        return (yield from self.rise(0.1, OPEN))
+
     def grip(self, gripper: float, steps: int = 12) -> Plan:
         """Hold still and open or close until the fingers stand still."""
         pose, still = (self.position, self.rotation), 0
@@ -122,6 +145,15 @@ class Arm:
             if still == 2:
                 break
         return True
+
+    def wait(self, until: Callable[[], bool], gripper: float, steps: int = 400) -> Plan:
+        """Hold still for another arm; False when that took all ``steps``."""
+        pose = (self.position, self.rotation)
+        for _ in range(steps):
+            if until():
+                return True
+            yield self.action(pose, gripper)
+        return False
 
     def carry(self, held: Pose, to: Pose) -> Pose:
         """Where the hand must be for the held object to be at ``to``, by how it lies in the hand just now."""
@@ -137,7 +169,7 @@ class Arm:
         return float(np.linalg.norm(pose[0] - self.position)), float((pose[1] * self.rotation.inv()).magnitude())
 
 
-class WaypointExpert:
+class WaypointExpert(ABC):
     """Acts in one task. A task's class reads ``object`` in `see` and says in `plan` what an arm does.
 
     Plans read the newest observation at every step, and start again when the object slipped away. What makes one
@@ -169,14 +201,17 @@ class WaypointExpert:
             self._plans = [forever(self.plan, arm) for arm in self.arms]
         return np.concatenate([next(plan) for plan in self._plans])
 
+    @abstractmethod
     def see(self, objects: np.ndarray) -> None:
-        raise NotImplementedError
+        """Keep what the observation's ``object`` shows; called before every action."""
 
+    @abstractmethod
     def draw(self) -> None:
-        raise NotImplementedError
+        """Draw what makes this episode unlike the next; the first observation has been seen."""
 
+    @abstractmethod
     def plan(self, arm: Arm) -> Plan:
-        raise NotImplementedError
+        """One round of what ``arm`` does; the next one follows when it ends."""
 
 
 def forever(plan: Callable[[Arm], Plan], arm: Arm) -> Generator[np.ndarray, None, None]:

@@ -1,17 +1,24 @@
-"""Demonstrations: one file a format, all read into `Episodes`."""
+"""Demonstrations: one file a format, all read into `Episodes`.
+
+Nothing is imported before it is used: a worker that only writes demonstrations never loads torch or Zarr.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from l1flow_agents.data.chunks import Chunks, ChunkSampler
 from l1flow_agents.data.episodes import Episodes
-from l1flow_agents.data.normalizer import Normalizer
-from l1flow_agents.data.replay_zarr import is_replay_zarr, read_replay_zarr
-from l1flow_agents.data.robomimic_hdf5 import is_robomimic_hdf5, read_robomimic_hdf5
 from l1flow_agents.errors import DatasetError
+
+if TYPE_CHECKING:
+    from l1flow_agents.data.chunks import Chunks, ChunkSampler
+    from l1flow_agents.data.normalizer import Normalizer
+    from l1flow_agents.data.replay_zarr import read_replay_zarr
+    from l1flow_agents.data.robomimic_hdf5 import read_robomimic_hdf5
 
 __all__ = [
     "ChunkSampler",
@@ -23,6 +30,20 @@ __all__ = [
     "read_robomimic_hdf5",
 ]
 
+_HOME = {
+    "ChunkSampler": "chunks",
+    "Chunks": "chunks",
+    "Normalizer": "normalizer",
+    "read_replay_zarr": "replay_zarr",
+    "read_robomimic_hdf5": "robomimic_hdf5",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> Episodes:
     """Read the data set at ``path``, whatever its format.
@@ -33,13 +54,18 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> 
     Raises:
         DatasetError: missing, damaged, or of a format that is not known.
     """
+    from l1flow_agents.data.robomimic_hdf5 import is_robomimic_hdf5, read_robomimic_hdf5
+
     path = Path(path)
     if not path.exists():
         raise DatasetError(f"{path}: no such data set")
-    if is_replay_zarr(path):
-        return read_replay_zarr(path, keys)
     if is_robomimic_hdf5(path):
         return read_robomimic_hdf5(path, keys)
+
+    from l1flow_agents.data.replay_zarr import is_replay_zarr, read_replay_zarr
+
+    if is_replay_zarr(path):
+        return read_replay_zarr(path, keys)
     raise DatasetError(
         f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/, or a robomimic .hdf5 file"
     )

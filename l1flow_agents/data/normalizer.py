@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -19,16 +19,29 @@ class Normalizer(nn.Module):
     """Maps each key to about [-1, 1] and back: ``x * scale + offset`` a dimension.
 
     Kinds: ``limits`` (minimum..maximum of the data to [-1, 1], a constant dimension to 0), ``identity``, and
-    ``image`` (uint8 0..255 to [-1, 1]).
+    ``image`` (uint8 0..255 to [-1, 1]). ``quaternions``: where in a key quaternions begin; they stay as they are.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        kinds: Mapping[str, str],
+        quaternions: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
         super().__init__()
         self.kinds = dict(kinds)
-        self.affine = nn.ModuleDict({key: _Affine(shape) for key, shape in shapes.items() if kinds[key] == "limits"})
+        starts = quaternions or {}
+        self.affine = nn.ModuleDict(
+            {key: _Affine(shape, starts.get(key, ())) for key, shape in shapes.items() if kinds[key] == "limits"}
+        )
 
     @classmethod
-    def for_spaces(cls, observation_spaces: Mapping[str, spaces.Box], action_space: spaces.Box) -> Normalizer:
+    def for_spaces(
+        cls,
+        observation_spaces: Mapping[str, spaces.Box],
+        action_space: spaces.Box,
+        quaternions: Mapping[str, Sequence[int]] | None = None,
+    ) -> Normalizer:
         """The kinds that fit the spaces; call `fit` before use.
 
         uint8 boxes are images, keys ending in ``quat`` and actions already in [-1, 1] stay as they are.
@@ -38,7 +51,7 @@ class Normalizer(nn.Module):
         unit = bool(np.all(action_space.low == -1) and np.all(action_space.high == 1))
         shapes[ACTION] = action_space.shape
         kinds[ACTION] = "identity" if unit else "limits"
-        return cls(shapes, kinds)
+        return cls(shapes, kinds, quaternions)
 
     def fit(self, episodes: Episodes) -> None:
         """Set the limits from all rows of ``episodes``."""
@@ -64,8 +77,9 @@ class _Affine(nn.Module):
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], quaternions: Sequence[int]) -> None:
         super().__init__()
+        self.fixed = [start + k for start in quaternions for k in range(4)]
         self.register_buffer("scale", torch.ones(shape))
         self.register_buffer("offset", torch.zeros(shape))
 
@@ -74,6 +88,7 @@ class _Affine(nn.Module):
         constant = high - low < MIN_RANGE
         scale = np.where(constant, 1.0, 2 / np.where(constant, 1.0, high - low))
         offset = np.where(constant, -low, -1 - low * scale)
+        scale[self.fixed], offset[self.fixed] = 1.0, 0.0
         self.scale.copy_(torch.from_numpy(scale))
         self.offset.copy_(torch.from_numpy(offset))
 

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -34,6 +34,10 @@ class RawDemo(NamedTuple):
     """(T,) after each action; raw files have none."""
     dones: np.ndarray | None
     """(T,) after each action; raw files have none."""
+    attributes: dict[str, Any]
+    """The others of the demonstration, such as the seed it came from."""
+    extra: dict[str, np.ndarray]
+    """All other arrays but observations, by their path, such as ``datagen_info/eef_pose``."""
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------
@@ -129,10 +133,16 @@ def read_demo(path: str | os.PathLike, name: str) -> RawDemo:
     """
     with _opened(path) as file:
         demo = _child(_child(file, "data", h5py.Group), name, h5py.Group)
-        length, model_file = _length(demo), demo.attrs.get("model_file")
+        length, attributes = _length(demo), dict(demo.attrs)
+        model_file = attributes.pop("model_file", None)
+        attributes.pop("num_samples", None)
 
         def array(key: str) -> np.ndarray:
             return _read(_column([demo], [length], key)[0])
+
+        others: list[str] = []
+        demo.visititems(lambda key, item: others.append(key) if isinstance(item, h5py.Dataset) else None)
+        read = re.compile(r"(states|actions|rewards|dones|(obs|next_obs)/.*)")
 
         return RawDemo(
             states=array("states").astype(np.float64),
@@ -140,7 +150,20 @@ def read_demo(path: str | os.PathLike, name: str) -> RawDemo:
             model_file=None if model_file is None else _text(model_file),
             rewards=array("rewards") if "rewards" in demo else None,
             dones=array("dones") if "dones" in demo else None,
+            attributes=attributes,
+            extra={key: _read(demo[key]) for key in others if not read.fullmatch(key)},
         )
+
+
+def read_filter_keys(path: str | os.PathLike) -> dict[str, list[str]]:
+    """The demonstrations under every ``mask/<filter_key>``, by number; empty where the file has no ``mask``.
+
+    Raises:
+        DatasetError: damaged, or a filter key lists what is not there.
+    """
+    with _opened(path) as file:
+        keys = sorted(_child(file, "mask", h5py.Group)) if "mask" in file else []
+        return {key: _demo_names(file, key) for key in keys}
 
 
 @contextmanager
@@ -254,6 +277,7 @@ class RobomimicWriter:
     Args:
         path: the ``.hdf5`` file; it appears, or changes, on `close`.
         env_args: how to make the environment: ``env_name``, ``type`` (1 for robosuite), ``env_kwargs``.
+        filter_keys: name -> demonstrations, written under ``mask`` on `close`; those not there yet are left out.
 
     Raises:
         DatasetError: what is there already is damaged or has other ``env_args``.
@@ -265,8 +289,11 @@ class RobomimicWriter:
                 writer.append(**demonstration(seed=len(writer)))
     """
 
-    def __init__(self, path: str | os.PathLike, env_args: Mapping) -> None:
+    def __init__(
+        self, path: str | os.PathLike, env_args: Mapping, filter_keys: Mapping[str, Iterable[str]] | None = None
+    ) -> None:
         self.path = Path(path)
+        self._filter_keys = filter_keys or {}
         self.parts = self.path.with_name(self.path.name + ".parts")
         self._env_args = json.dumps(env_args, indent=4)
         self._layout: dict[str, tuple] | None = None
@@ -357,11 +384,14 @@ class RobomimicWriter:
 
     def attributes(self, index: int) -> dict[str, str | int | float]:
         """What demonstration ``index`` carries, such as ``num_samples`` and what `append` was given."""
-        number = self._first - self._n_merged + index
-        path = self._part(number) if number >= self._first else self.path
+        path, name = self._where(index)
         with _opened(path) as file:
-            demo = _child(_child(file, "data", h5py.Group), f"demo_{number}", h5py.Group)
+            demo = _child(_child(file, "data", h5py.Group), name, h5py.Group)
             return {name: value for name, value in demo.attrs.items() if name != "model_file"}
+
+    def read(self, index: int) -> RawDemo:
+        """Demonstration ``index``, merged or not."""
+        return read_demo(*self._where(index))
 
     def close(self) -> None:
         """Merge what was appended into ``path``. Appending may go on; closing again then merges the rest."""
@@ -375,10 +405,15 @@ class RobomimicWriter:
                         with h5py.File(self._part(number), "r") as part:
                             part.copy(f"data/demo_{number}", data)  # chunks as they are, still compressed
                     self._describe(file)
+                    self._filter(file)
         # A kill before this leaves parts that are in the file already: the next writer knows them by their numbers.
         shutil.rmtree(self.parts, ignore_errors=True)
         self._first += self._n_parts
         self._n_merged, self._n_parts = len(self), 0
+
+    def _where(self, index: int) -> tuple[Path, str]:
+        number = self._first - self._n_merged + index
+        return self._part(number) if number >= self._first else self.path, f"demo_{number}"
 
     def _part(self, number: int) -> Path:
         return self.parts / f"demo_{number}.hdf5"
@@ -388,16 +423,38 @@ class RobomimicWriter:
         data.attrs["total"] = sum(int(demo.attrs["num_samples"]) for demo in data.values())
         data.attrs["env_args"] = self._env_args
 
+    def _filter(self, file: h5py.File) -> None:
+        for key, listed in self._filter_keys.items():
+            mask = file.require_group("mask")
+            if key in mask:
+                del mask[key]
+            mask[key] = np.array([name for name in listed if name in file["data"]], dtype="S")
+
     def _continue(self, path: Path) -> None:
         """Take over the layout of ``path``, which must be of the same environment."""
-        if (found := read_env_args(path)) != json.loads(self._env_args):
-            raise DatasetError(f"{path}: expected env_args {self._env_args}, found {json.dumps(found, indent=4)}")
+        found, expected = read_env_args(path), json.loads(self._env_args)
+        if found != expected:
+            differing = _differences(expected, found)
+            listed = "; ".join(f"expected {key} {one!r}, found {other!r}" for key, (one, other) in differing.items())
+            raise DatasetError(f"{path}: env_args: {listed}")
         with _opened(path) as file:
             demo = file["data"][_demo_names(file)[0]]
             names = ["actions", "states", "rewards", "dones"]
             names += [f"{group}/{key}" for group in ("obs", "next_obs") for key in demo.get(group, {})]
             arrays = {name: _child(demo, name) for name in names}
             self._layout = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
+
+
+def _differences(expected: Mapping, found: Mapping, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Entries of nested mappings that differ, with keys ``a/b/c``; None stands for a missing one."""
+    differing: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*expected, *found}):
+        one, other = expected.get(key), found.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            differing |= _differences(one, other, f"{prefix}{key}/")
+        elif one != other:
+            differing[prefix + key] = one, other
+    return differing
 
 
 def _flat(tree: Mapping, prefix: str = "") -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks.embedding import FourierFeatures
 
 
@@ -19,6 +20,8 @@ class ObservationEncoder(nn.Module):
         shapes: shape of one observation a key; three axes are an image (H, W, C).
         n_obs_steps: length of the history.
         fourier: frequencies of the features of low-dimensional keys, 0 for none.
+        quaternions: key -> where quaternions (xyzw) begin in it, such as ``{"object": [3, 10]}``. Each becomes the
+            first two rows of its matrix (Zhou et al. 2019): q and -q are one rotation, and simulators jump between them.
         channels, n_keypoints, feature_dim, crop, bf16: see `ImageEncoder`.
     """
 
@@ -28,6 +31,7 @@ class ObservationEncoder(nn.Module):
         n_obs_steps: int,
         *,
         fourier: int = 0,
+        quaternions: Mapping[str, Sequence[int]] | None = None,
         channels: Sequence[int] = (64, 128, 256, 512),
         n_keypoints: int = 32,
         feature_dim: int = 64,
@@ -37,23 +41,49 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         self.image_keys = sorted(key for key, shape in shapes.items() if len(shape) == 3)
         self.state_keys = sorted(key for key in shapes if key not in self.image_keys)
+        self.quaternions = _checked(quaternions or {}, shapes)
         self.fourier = FourierFeatures(fourier)
         self.images = nn.ModuleDict(
             {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop, bf16) for key in self.image_keys}
         )
         state_dim = sum(torch.Size(shapes[key]).numel() for key in self.state_keys)
+        state_dim += 2 * sum(map(len, self.quaternions.values()))
         self.cond_dim = n_obs_steps * (self.fourier.out_dim(state_dim) + feature_dim * len(self.image_keys))
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
         """(batch, n_obs_steps, *shape) a key -> (batch, cond_dim)."""
         parts = []
         if self.state_keys:
-            states = [observations[key].flatten(2) for key in self.state_keys]
+            states = [rotations_6d(observations[k].flatten(2), self.quaternions.get(k, ())) for k in self.state_keys]
             parts.append(self.fourier(states[0] if len(states) == 1 else torch.cat(states, dim=-1)).flatten(1))
         for key, encoder in self.images.items():
             image = observations[key]
             parts.append(encoder(image.flatten(0, 1)).view(len(image), -1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+def rotations_6d(x: Tensor, quaternions: Sequence[int]) -> Tensor:
+    """(..., dim) with quaternions xyzw that begin at ``quaternions`` -> (..., dim + 2 a quaternion)."""
+    parts, end = [], 0
+    for start in quaternions:
+        i, j, k, w = nn.functional.normalize(x[..., start : start + 4], dim=-1).unbind(-1)
+        rows = (1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w))
+        rows += (2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w))
+        parts += [x[..., end:start], torch.stack(rows, dim=-1)]
+        end = start + 4
+    return torch.cat([*parts, x[..., end:]], dim=-1) if parts else x
+
+
+def _checked(quaternions: Mapping[str, Sequence[int]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
+    """Sorted, of known keys of one axis, and not overlapping."""
+    for key, starts in quaternions.items():
+        dim = shapes[key][0] if len(shapes.get(key, ())) == 1 else 0
+        ends = [0, *(start + 4 for start in sorted(starts))]
+        if any(a > b for a, b in zip(ends, [*sorted(starts), dim], strict=True)):
+            raise ConfigError(
+                f"encoder: quaternions {dict(quaternions)} do not fit observations of shapes {dict(shapes)}"
+            )
+    return {key: sorted(starts) for key, starts in quaternions.items()}
 
 
 class ImageEncoder(nn.Module):

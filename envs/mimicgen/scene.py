@@ -1,0 +1,220 @@
+"""What MimicGen's tasks share inside robosuite: table, cameras, placement, observations, contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from l1flow_agents.envs.mimicgen.spec import Placement, Subtask, Variant
+from l1flow_agents.envs.robosuite_internals import robosuite
+
+ManipulationEnv: Any = robosuite.environments.manipulation.manipulation_env.ManipulationEnv
+Observable, sensor = robosuite.utils.observables.Observable, robosuite.utils.observables.sensor
+placement_samplers = robosuite.utils.placement_samplers
+
+# position, quaternion wxyz
+STANDARD_VIEW = (0.5, 0.0, 1.35), (0.653, 0.271, 0.271, 0.653)
+FULL_VIEW = (0.753078, 0.0, 1.519473), (0.643241, 0.293668, 0.293668, 0.643241)
+
+Observations = dict[str, Callable[[], np.ndarray | float]]
+
+
+class Scene(ManipulationEnv):
+    """One task in robosuite; subclasses say what it is. How: see this package's docstring.
+
+    Args:
+        variant: of ``variants``.
+        use_object_obs: object poses among the observations.
+        reward_shaping: ignored, the reward is sparse.
+        kwargs: robosuite's.
+    """
+
+    variants: ClassVar[dict[str, Variant]]
+    object_dim: ClassVar[int]
+    subtasks: ClassVar[tuple[Subtask, ...]]
+    choose_every_subtask: ClassVar[bool] = False  # a new source for each subtask, else one an episode
+    model_varies: ClassVar[bool] = False
+    observed: ClassVar[tuple[str, ...] | None] = None  # objects in `observations`; None for all
+
+    table_size: ClassVar[tuple[float, float, float]] = (0.8, 0.8, 0.05)
+    table_top: ClassVar[tuple[float, float, float]] = (0.0, 0.0, 0.8)  # its middle, from which placements count
+    table_friction: ClassVar[tuple[float, float, float]] = (1.0, 0.005, 0.0001)
+
+    def __init__(
+        self, variant: str, robots: Any, use_object_obs: bool = True, reward_shaping: bool = False, **kwargs: Any
+    ) -> None:
+        self.variant = self.variants[variant]
+        self.use_object_obs = use_object_obs
+        super().__init__(robots=robots, **kwargs)
+
+    # ---- what a task says -------------------------------------------------------------------------------------------
+
+    def make_objects(self) -> list[Any]:
+        raise NotImplementedError
+
+    def success(self) -> bool:
+        raise NotImplementedError
+
+    def signals(self) -> dict[str, bool]:
+        """The end signals of the subtasks."""
+        raise NotImplementedError
+
+    def make_arena(self) -> Any:
+        arena = robosuite.models.arenas.TableArena
+        return arena(self.table_size, table_friction=self.table_friction, table_offset=self.table_top)
+
+    def views(self) -> dict[str, tuple]:
+        """Cameras that are not the arena's own."""
+        views = (STANDARD_VIEW, FULL_VIEW)
+        return dict(zip(("agentview", "agentview_full"), views[::-1] if self.variant.full_view else views, strict=True))
+
+    def observations(self) -> Observations:
+        """The parts of the ``object`` observation, in order."""
+        names = self.objects if self.observed is None else self.observed
+        return {key: read for name in names for key, read in self.pose_observations(name).items()}
+
+    # ---- questions to the simulation --------------------------------------------------------------------------------
+    # Names are those of objects, of bodies (a peg) or, for contacts, of geoms.
+
+    def position(self, name: str) -> np.ndarray:
+        return self.sim.data.get_body_xpos(self._body(name)).copy()
+
+    def quaternion(self, name: str) -> np.ndarray:
+        """In the order xyzw."""
+        return np.roll(self.sim.data.get_body_xquat(self._body(name)), -1)
+
+    def pose(self, name: str) -> np.ndarray:
+        """A homogeneous matrix (4, 4)."""
+        pose = np.eye(4)
+        pose[:3, :3] = self.sim.data.get_body_xmat(self._body(name))
+        pose[:3, 3] = self.position(name)
+        return pose
+
+    def eef_position(self) -> np.ndarray:
+        return self.sim.data.site_xpos[self.robots[0].eef_site_id["right"]].copy()
+
+    def touching(self, one: str, other: str) -> bool:
+        return self.check_contact(self.objects.get(one, one), self.objects.get(other, other))
+
+    def grasped(self, name: str, tolerant: bool = False) -> bool:
+        """The pads of both fingers touch the object; ``tolerant``: of one finger any part will do."""
+        geoms = self.robots[0].gripper["right"].important_geoms
+        left, right = self._contacts_of(name, geoms["left_finger"]), self._contacts_of(name, geoms["right_finger"])
+        left_pad, right_pad = left & {*geoms["left_fingerpad"]}, right & {*geoms["right_fingerpad"]}
+        if tolerant:
+            return bool((left_pad and right) or (left and right_pad))
+        return bool(left_pad and right_pad)
+
+    def pose_observations(self, name: str) -> Observations:
+        """Pose in the world, and in the gripper: the grip site's position and, as in the data sets, the hand's axes."""
+
+        def in_gripper() -> tuple[np.ndarray, np.ndarray]:
+            hand = self.robots[0].robot_model.eef_name["right"]
+            back, position, turn = np.empty(4), np.empty(3), np.empty(4)
+            mujoco.mju_negQuat(back, self.sim.data.get_body_xquat(hand))
+            mujoco.mju_rotVecQuat(position, self.position(name) - self.eef_position(), back)
+            mujoco.mju_mulQuat(turn, back, self.sim.data.get_body_xquat(self._body(name)))
+            return position, np.roll(turn if turn[0] >= 0 else -turn, -1)
+
+        return {
+            f"{name}_pos": lambda: self.position(name),
+            f"{name}_quat": lambda: self.quaternion(name),
+            f"{name}_to_robot0_eef_pos": lambda: in_gripper()[0],
+            f"{name}_to_robot0_eef_quat": lambda: in_gripper()[1],
+        }
+
+    # ---- robosuite's hooks ------------------------------------------------------------------------------------------
+
+    def reward(self, action: Any = None) -> float:
+        return float(self.success())
+
+    def _check_success(self) -> bool:
+        return self.success()
+
+    def _load_model(self) -> None:
+        super()._load_model()
+        robot = self.robots[0].robot_model
+        robot.set_base_xpos(robot.base_xpos_offset["table"](self.table_size[0]))
+        arena = self.make_arena()
+        arena.set_origin([0, 0, 0])
+        for name, (position, quaternion) in self.views().items():
+            arena.set_camera(name, position, quaternion)
+        self.objects = {one.name: one for one in self.make_objects()}
+        self.placement_initializer = self._sampler()
+        assert self.model_varies or all(map(is_free, self.objects.values())), "a body that stands fast is in the model"
+        if self.model_varies:
+            self._placed = self._draw_placements()
+            for position, quaternion, one in self._placed.values():
+                if not is_free(one):
+                    one.get_obj().set("pos", " ".join(map(str, position)))
+                    one.get_obj().set("quat", " ".join(map(str, quaternion)))
+        self.model = robosuite.models.tasks.ManipulationTask(arena, [robot], list(self.objects.values()))
+
+    def _reset_internal(self) -> None:
+        super()._reset_internal()
+        if self.deterministic_reset:  # a state will follow
+            return
+        placed = self._placed if self.model_varies else self._draw_placements()
+        for position, quaternion, one in placed.values():
+            if is_free(one):
+                self.sim.data.set_joint_qpos(one.joints[0], np.concatenate([position, quaternion]))
+
+    def _setup_observables(self) -> dict[str, Any]:
+        observables = super()._setup_observables()
+        for name, read in self.observations().items() if self.use_object_obs else ():
+            observables[name] = Observable(name, _sensor_of(read), sampling_rate=self.control_freq)
+        return observables
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def fixtures(self) -> dict[str, Any]:
+        """What is on the table before the objects, as robosuite's samplers take it."""
+        return {}
+
+    def _draw_placements(self) -> dict[str, Any]:
+        placed = self.placement_initializer.sample(fixtures=self.fixtures())
+        return {name: one for name, one in placed.items() if name in self.objects}
+
+    def _sampler(self) -> Any:
+        sampler = placement_samplers.SequentialCompositeSampler("ObjectSampler")
+        sampler.rng = self.rng
+        for name, one in self.variant.placements.items():
+            sampler.append_sampler(self._sampler_of(name, one))
+        return sampler
+
+    def _sampler_of(self, name: str, placement: Placement) -> Any:
+        return placement_samplers.UniformRandomSampler(
+            f"{name}Sampler",
+            self.objects[name],
+            x_range=_ends(placement.x),
+            y_range=_ends(placement.y),
+            rotation=placement.yaw,
+            rotation_axis=placement.axis,
+            ensure_object_boundary_in_range=False,
+            reference_pos=self.table_top,
+            z_offset=placement.z,
+            rng=self.rng,
+        )
+
+    def _body(self, name: str) -> str:
+        return self.objects[name].root_body if name in self.objects else name
+
+    def _contacts_of(self, name: str, geoms: list[str]) -> set[str]:
+        """Those of ``geoms`` that touch the object."""
+        return {one for one in geoms if self.check_contact(one, self.objects[name])}
+
+
+def is_free(model: Any) -> bool:
+    """Whether it can move away, rather than stand fast in the world."""
+    return model.get_obj().find("./joint[@type='free']") is not None
+
+
+def _ends(values: Any) -> tuple[float, float]:
+    return values if isinstance(values, tuple) else (values, values)
+
+
+def _sensor_of(read: Callable[[], Any]) -> Any:
+    return sensor(modality="object")(lambda cache: read())

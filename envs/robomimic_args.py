@@ -1,0 +1,101 @@
+"""robomimic's ``env_args``, by which its data files describe an environment: written and read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.errors import ConfigError
+
+CONTROL_FREQ = 20  # actions a second
+
+# OSC_POSE as the data sets of robomimic v1.5 describe it
+OSC_POSE = {
+    "type": "OSC_POSE",
+    "input_max": 1,
+    "input_min": -1,
+    "output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5],
+    "output_min": [-0.05, -0.05, -0.05, -0.5, -0.5, -0.5],
+    "kp": 150,
+    "damping_ratio": 1,
+    "impedance_mode": "fixed",
+    "kp_limits": [0, 300],
+    "damping_ratio_limits": [0, 10],
+    "position_limits": None,
+    "orientation_limits": None,
+    "uncouple_pos_ori": True,
+    "input_ref_frame": "world",
+    "interpolation": None,
+    "ramp_ratio": 0.2,
+    "gripper": {"type": "GRIP"},
+}
+
+
+def to_env_args(
+    name: str, n_arms: int, control: str, images: bool, cameras: Sequence[str], image_size: int
+) -> dict[str, Any]:
+    """The ``env_args`` of robosuite's task ``name``; ``env_kwargs`` in it are what ``robosuite.make`` takes."""
+    kwargs: dict[str, Any] = {
+        "has_renderer": False,
+        "has_offscreen_renderer": images,
+        "ignore_done": True,
+        "use_object_obs": True,
+        "use_camera_obs": images,
+        "control_freq": CONTROL_FREQ,
+        "controller_configs": {"type": "BASIC", "body_parts": {"right": {**OSC_POSE, "input_type": control}}},
+        "robots": ["Panda"] * n_arms,
+        "camera_depths": False,
+        "camera_names": list(cameras),
+        "camera_heights": [image_size] * len(cameras),
+        "camera_widths": [image_size] * len(cameras),
+        "reward_shaping": False,
+        "lite_physics": False,
+    }
+    if n_arms == 2:
+        kwargs["env_configuration"] = "opposed"
+    return copy.deepcopy({"env_name": name, "env_version": robosuite.__version__, "type": 1, "env_kwargs": kwargs})
+
+
+def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `RobosuiteEnv` that ``env_args`` (v0.1, v1.4.1 or v1.5) amount to.
+
+    Raises:
+        ConfigError: not this library's robots, controllers or control rates.
+    """
+    name, given = str(env_args.get("env_name")), env_args.get("env_kwargs", {})
+    controller = given.get("controller_configs") or {}
+    arm = controller.get("body_parts", {}).get("right", controller)  # robosuite < 1.5 has the arm's settings flat
+    two_arms = len(given.get("robots", ())) == 2
+    for key, value, allowed in [
+        ("type", env_args.get("type"), (1,)),
+        ("robots", given.get("robots"), (["Panda"], ["Panda", "Panda"], "Panda")),
+        ("controller type", arm.get("type"), ("OSC_POSE",)),
+        *((key, arm.get(key, OSC_POSE[key]), (OSC_POSE[key],)) for key in ("input_ref_frame", "kp", "output_max")),
+        ("control_freq", given.get("control_freq", CONTROL_FREQ), (CONTROL_FREQ,)),
+        (
+            "env_configuration",
+            given.get("env_configuration"),
+            ("opposed", "single-arm-opposed") if two_arms else (None, "default"),
+        ),
+    ]:
+        if value not in allowed:
+            raise ConfigError(f"env_args of {name}: {key} must be {' or '.join(map(repr, allowed))}, got {value!r}")
+    # robosuite 1.5 reads input_type and ignores control_delta, which older ones read
+    absolute = arm["input_type"] == "absolute" if "input_type" in arm else arm.get("control_delta", True) is False
+    settings: dict[str, Any] = {"control": "absolute" if absolute else "delta", "obs_type": "state"}
+    if given.get("use_camera_obs"):
+        settings.update(obs_type="image", cameras=_listed(given["camera_names"]), image_size=_image_size(name, given))
+    return settings
+
+
+def _image_size(name: str, given: dict[str, Any]) -> int:
+    sizes = {*_listed(given["camera_heights"]), *_listed(given["camera_widths"])}
+    if len(sizes) != 1:
+        raise ConfigError(f"env_args of {name}: images must be square and of one size, got {sorted(sizes)}")
+    return sizes.pop()
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

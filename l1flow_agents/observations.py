@@ -1,0 +1,148 @@
+"""Observations, and absolute actions, for the states of a robomimic file. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from l1flow_agents.data.robomimic_hdf5 import (
+    RobomimicWriter,
+    demo_names,
+    read_demo,
+    read_env_args,
+    read_filter_keys,
+)
+from l1flow_agents.envs.robosuite_env import RobosuiteEnv
+from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.parallel import in_order
+from l1flow_agents.replay import POSE, begin, blamed, demo_for, last_step, make_simulation, simulation
+from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_rotation_6d
+
+ACTIONS = ("same", "absolute", "rotation-6d")
+MADE_WITH = "add_observations"  # attribute of each demonstration: the settings, as JSON
+
+
+def add_observations(
+    path: str | os.PathLike,
+    output: str | os.PathLike,
+    obs_type: str = "state",
+    cameras: Sequence[str] | None = None,
+    image_size: int | None = None,
+    render_quality: str = "dataset",
+    actions: str = "same",
+    n_workers: int = 1,
+    progress_bar: bool = False,
+) -> int:
+    """Write what ``path`` holds into ``output``, with the observations that belong to its states.
+
+    Every stored state is restored and observed; only the last action is stepped, for the last ``next_obs``. Rewards and
+    dones are the file's; where it has none, rewards are 1 where the state after the action is a success, dones also at
+    the last step. Everything else is copied. Demonstration k of the output is the k-th by number of the input: the
+    numbers stay, unless the input's have gaps, which close; ``mask`` follows. Run again after an interruption, it
+    continues, and the file is the same, for any ``n_workers``.
+
+    Args:
+        obs_type, cameras, image_size, render_quality: as the environment takes them; ``output`` has env_args for them.
+        actions: ``same``; ``absolute``: where each action sends the hand, [position, axis-angle, gripper] an arm in
+            the world, for ``control="absolute"``; ``rotation-6d``: [position, rotation-6d, gripper], for
+            `Rotation6dAction` over that.
+
+    Returns:
+        The number of demonstrations in ``output``.
+
+    Raises:
+        ConfigError: a setting that does not exist. WorkerError: a process died.
+        DatasetError: names the file, the demonstration and the reason.
+    """
+    if Path(path).resolve() == Path(output).resolve():
+        raise ConfigError(f"expected an output other than the input, got {output} twice")
+    if actions not in ACTIONS:
+        raise ConfigError(f"actions must be one of {ACTIONS}, got {actions!r}")
+    settings: dict[str, Any] = {"obs_type": obs_type, "cameras": cameras, "image_size": image_size}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    if obs_type == "state" and len(settings) > 1:
+        raise ConfigError("cameras and image_size are for obs_type 'image' or 'image_state', got 'state'")
+    settings["render_quality"] = render_quality
+    env_args, names = read_env_args(path), demo_names(path)
+    new_numbers = {name: f"demo_{k}" for k, name in enumerate(names)}
+    filter_keys = {key: [new_numbers[name] for name in listed] for key, listed in read_filter_keys(path).items()}
+    control = {} if actions == "same" else {"control": "absolute"}
+    described = make_simulation(path, env_args, **settings, **control).env_args()
+    with RobomimicWriter(output, described, filter_keys) as writer:
+        _check_same(path, names, writer, json.dumps({**settings, "actions": actions}))
+        one = partial(observe_demo, os.fspath(path), json.dumps(env_args), json.dumps(settings), actions)
+        demos = in_order(one, names[len(writer) :], n_workers)
+        with tqdm(total=len(names), initial=len(writer), unit="demo", disable=not progress_bar) as bar:
+            for demo in demos:
+                writer.append(**demo)
+                bar.update()
+        return len(writer)
+
+
+def observe_demo(path: str, env_args: str, settings: str, form: str, name: str) -> dict[str, Any]:
+    """One demonstration as arguments of `RobomimicWriter.append`."""
+    env = simulation(path, env_args, settings)
+    with blamed(path, name):
+        demo, actions = demo_for(path, name, env)
+        begin(env, demo)
+        posture = env.get_state()["posture"]
+        observations, successes, poses = [], [], []
+        for row, action in zip(demo.states, actions, strict=True):
+            env.set_state({"states": row})
+            observations.append(env._observe())
+            successes.append(env._success())
+            poses.append(absolute(env, action))
+        observation, success = last_step(env, demo, actions, posture)
+        observations.append(observation)
+        successes.append(success)
+    past = {key: np.stack([one[key] for one in observations]) for key in observations[0]}
+    rewards = np.array(successes[1:]) if demo.rewards is None else demo.rewards
+    dones = np.array([*successes[1:-1], True]) if demo.dones is None else demo.dones
+    return {
+        "observations": {key: array[:-1] for key, array in past.items()},
+        "next_observations": {key: array[1:] for key, array in past.items()},
+        "actions": {"same": demo.actions, "absolute": np.array(poses), "rotation-6d": to_rotation_6d(poses)}[form],
+        "states": demo.states,
+        "rewards": rewards,
+        "dones": dones,
+        "model_file": demo.model_file,
+        "extra": demo.extra,
+        "attributes": {**demo.attributes, MADE_WITH: json.dumps({**json.loads(settings), "actions": form})},
+    }
+
+
+def absolute(env: RobosuiteEnv, action: np.ndarray) -> np.ndarray:
+    """(7 n,) -> (7 n,): where the controllers would send the hands from here, [position, axis-angle, gripper]."""
+    if env.control == "absolute":
+        return action
+    poses = []
+    for robot, one in zip(env._robosuite.robots, action.reshape(-1, POSE), strict=True):
+        arm = robot.part_controllers["right"]
+        arm.set_goal(one[:6])
+        poses.append(np.concatenate([arm.goal_pos, matrix_to_axis_angle(arm.goal_ori), one[6:]]))
+    return np.concatenate(poses)
+
+
+def to_rotation_6d(actions: Sequence[np.ndarray]) -> np.ndarray:
+    """(T, 7 n) -> (T, 10 n)."""
+    arms = np.asarray(actions).reshape(len(actions), -1, POSE)
+    rotations = matrix_to_rotation_6d(axis_angle_to_matrix(arms[..., 3:6]))
+    return np.concatenate([arms[..., :3], rotations, arms[..., 6:]], axis=-1).reshape(len(actions), -1)
+
+
+def _check_same(path: str | os.PathLike, names: list[str], writer: RobomimicWriter, made_with: str) -> None:
+    """What is written already must have come from ``path``, with these settings."""
+    if len(writer) > len(names):
+        raise DatasetError(f"{writer.path}: expected at most the {len(names)} of {path}, found {len(writer)}")
+    for k in {0, len(writer) - 1} if len(writer) else ():
+        if (found := writer.attributes(k).get(MADE_WITH)) != made_with:
+            raise DatasetError(f"{writer.path}: demo_{k}: expected to continue with {made_with}, found {found}")
+        if not np.array_equal(writer.read(k).states, read_demo(path, names[k]).states):
+            raise DatasetError(f"{writer.path}: demo_{k}: expected the states of {path}: {names[k]}, found others")

@@ -1,0 +1,70 @@
+"""MimicGen's tasks with their objects put by hand, for `test_mimicgen.py` and `test_mimicgen_success.py`."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+import l1flow_agents  # noqa: F401  (registers the environments)
+
+MM = 0.001
+OPEN = 0.04  # a finger's way from the middle
+_made: dict[str, gym.Env] = {}
+
+
+def env_of(env_id: str) -> gym.Env:
+    """One environment an id for all tests of a file: they must not care what happened in it before."""
+    if env_id not in _made:
+        _made[env_id] = gym.make(env_id, obs_type="state")
+    return _made[env_id]
+
+
+def up(height: float) -> np.ndarray:
+    return np.array([0.0, 0.0, height])
+
+
+class Hand:
+    """Puts the objects of a fresh episode by hand."""
+
+    def __init__(self, env_id: str, seed: int = 0) -> None:
+        env_of(env_id).reset(seed=seed)
+        self.env = env_of(env_id).unwrapped
+        self.inner = self.env._robosuite
+        self.data, self.model = self.inner.sim.data._data, self.inner.sim.model._model
+        self.fingers(OPEN)
+
+    def put(self, name: str, position, rotation: Rotation | None = None) -> None:
+        xyzw = (rotation or Rotation.identity()).as_quat()
+        joint = self.inner.objects[name].joints[0]
+        self.inner.sim.data.set_joint_qpos(joint, [*position, *np.roll(xyzw, 1)])
+        self.data.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.data)
+
+    def fingers(self, left: float, right: float | None = None) -> None:
+        self.data.joint("gripper0_right_finger_joint1").qpos[0] = left
+        self.data.joint("gripper0_right_finger_joint2").qpos[0] = -(left if right is None else right)
+        mujoco.mj_forward(self.model, self.data)
+
+    @property
+    def grip(self) -> np.ndarray:
+        return self.inner.eef_position()
+
+    @property
+    def level(self) -> Rotation:
+        """An object's rotation with z up and the fingers closing along its x."""
+        site = self.data.site_xmat[self.inner.robots[0].eef_site_id["right"]].reshape(3, 3)
+        return Rotation.from_matrix(site @ np.diag([1, -1, -1]))
+
+    def solved(self) -> bool:
+        return self.env._success()
+
+    def overlap(self, margin: float = MM / 2) -> list[tuple[str, str]]:
+        """Geoms that are inside each other by more than ``margin``."""
+        contacts = [one for one in self.data.contact if one.dist < -margin]
+        return [tuple(self.model.geom(index).name for index in one.geom) for one in contacts]
+
+    def rest(self, n_steps: int = 15) -> None:
+        for _ in range(n_steps):
+            self.env.step(np.array([0, 0, 0, 0, 0, 0, -1.0]))

@@ -1,0 +1,194 @@
+"""MimicGen's tasks: where episodes start, that a seed or a state decides them, and the contracts of every task."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from textwrap import dedent
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from mimicgen_by_hand import Hand, env_of
+from scipy.spatial.transform import Rotation
+from stable_baselines3.common import env_checker as sb3
+
+from l1flow_agents.envs.robosuite_tasks import env_from_args
+
+HORIZONS = {"Stack": 400, "StackThree": 400, "Square": 400, "Threading": 400, "ThreePieceAssembly": 500}
+VARIANTS = {"Stack": 2, "StackThree": 2, "Square": 3, "Threading": 3, "ThreePieceAssembly": 3}
+IDS = [f"{task}_D{index}-v0" for task, number in VARIANTS.items() for index in range(number)]
+ONE_EACH = ["Stack_D1-v0", "StackThree_D1-v0", "Square_D2-v0", "Threading_D1-v0", "ThreePieceAssembly_D2-v0"]
+
+
+# ---- where episodes start -------------------------------------------------------------------------------------------
+
+
+def check_start(hand: Hand) -> None:
+    """Unsolved, in the ranges, nothing in anything else."""
+    assert not hand.solved()
+    assert not hand.overlap()
+    assert not any(hand.env.subtask_signals().values())
+    for name, one in hand.inner.variant.placements.items():
+        pose = hand.inner.pose(name)
+        for axis, values in enumerate((one.x, one.y)):
+            assert inside(pose[axis, 3] - hand.inner.table_top[axis], values), (name, axis)
+        assert pose[2, 3] == pytest.approx(hand.inner.table_top[2] + one.z - hand.inner.objects[name].bottom_offset[2])
+        yaw = math.atan2(pose[1, 0], pose[0, 0])
+        assert any(inside(yaw + turn, one.yaw) for turn in (-2 * math.pi, 0, 2 * math.pi)), name
+    peg = getattr(hand.inner.variant, "peg", None)
+    if peg is not None:
+        pose = hand.inner.pose("peg1")
+        yaw = math.atan2(pose[1, 0], pose[0, 0])
+        assert inside(pose[0, 3], peg.x) and inside(pose[1, 3], peg.y) and inside(yaw, peg.yaw)
+        assert np.hypot(*(pose - hand.inner.pose("SquareNut"))[:2, 3]) > 0.11 + 0.0226
+
+
+def inside(value: float, values) -> bool:
+    low, high = values if isinstance(values, tuple) else (values, values)
+    return low - 1e-9 <= value <= high + 1e-9
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_no_start_is_solved(env_id, n_starts: int | None = None):
+    varies = env_of(env_id).unwrapped.task.model_varies
+    for seed in range(n_starts or (4 if varies else 40)):
+        check_start(Hand(env_id, seed))
+
+
+@pytest.mark.parametrize("env_id", ["Square_D1-v0", "Square_D2-v0"])
+def test_many_pegs(env_id, n_starts: int = 60):
+    """As above, without compiling a model for each."""
+    hand = Hand(env_id)
+    for _ in range(n_starts):
+        peg = hand.inner.make_arena().peg1_body
+        position, quaternion, _ = hand.inner._draw_placements()["SquareNut"]
+        hand.model.body("peg1").pos = [float(word) for word in peg.get("pos").split()]
+        hand.model.body("peg1").quat = [float(word) for word in peg.get("quat").split()]
+        hand.put("SquareNut", position, Rotation.from_quat(np.roll(quaternion, -1)))
+        check_start(hand)
+
+
+# ---- one seed, one episode ------------------------------------------------------------------------------------------
+
+
+def episode(env_id: str, seed: int) -> np.ndarray:
+    """What is observed in the first steps."""
+    env = env_of(env_id)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 7)).astype(np.float32)
+    observations = [env.reset(seed=seed)[0], *(env.step(action)[0] for action in actions)]
+    return np.concatenate([one[key] for one in observations for key in sorted(one)])
+
+
+def future(env: gym.Env, actions: np.ndarray) -> list[np.ndarray]:
+    return [env.step(action)[0]["object"] for action in actions]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_seed_alone_decides_the_episode(env_id):
+    first = episode(env_id, 11)
+    assert (episode(env_id, 12) != first).any()
+    env_of(env_id).reset()
+    np.testing.assert_array_equal(episode(env_id, 11), first)
+
+
+def test_same_in_another_process(tmp_path):
+    """Episodes of a seed, and what follows a state: where the model varies, where it does not."""
+    ids, expected = ["ThreePieceAssembly_D2-v0", "Square_D2-v0"], {}
+    actions = np.random.default_rng(1).uniform(-1, 1, (4, 7)).astype(np.float32)
+    for env_id in ids:
+        start = episode(env_id, 5)
+        state = env_of(env_id).unwrapped.get_state()
+        expected[env_id] = (start, state, future(env_of(env_id), actions))
+    (tmp_path / "expected").write_bytes(pickle.dumps((actions, expected)))
+    script = f"""
+        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import numpy as np, pickle
+        from test_mimicgen import env_of, episode, future
+        actions, expected = pickle.load(open({str(tmp_path / "expected")!r}, "rb"))
+        for env_id, (start, state, after) in expected.items():
+            np.testing.assert_array_equal(episode(env_id, 5), start)
+            env_of(env_id).reset(seed=6)
+            env_of(env_id).unwrapped.set_state(state)
+            np.testing.assert_array_equal(future(env_of(env_id), actions), after)
+            env_of(env_id).reset(seed=6, options={{"state": {{key: state[key] for key in ("states", "model")}}}})
+            inner = env_of(env_id).unwrapped._robosuite
+            np.testing.assert_array_equal(inner.sim.get_state().flatten(), state["states"])
+    """
+    done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+
+
+def test_state_brings_its_peg():
+    env = env_of("Square_D2-v0")
+    first = env.reset(seed=1)[0]["object"]
+    state, poses = env.unwrapped.get_state(), env.unwrapped.object_poses()
+    other = env.reset(seed=2)[0]["object"]
+    assert (first[14:16] != other[14:16]).all()
+    env.unwrapped.set_state(state)
+    np.testing.assert_array_equal(env.unwrapped.object_poses()["peg1"], poses["peg1"])
+    np.testing.assert_array_equal(env.unwrapped._observe()["object"], first)
+    np.testing.assert_array_equal(env.reset(seed=2)[0]["object"], other)
+
+
+# ---- contracts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("env_id", ONE_EACH)
+def test_checkers_are_silent(env_id):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env_of(env_id).unwrapped, skip_render_check=True)
+        sb3.check_env(env_of(env_id))
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_env_args_and_horizon(env_id):
+    env = env_of(env_id)
+    args = env.unwrapped.env_args()
+    assert args["env_name"] == env_id.removesuffix("-v0")
+    again = env_from_args(args)
+    assert again.spec.id == env_id and again.unwrapped.env_args() == args
+    assert env.spec.max_episode_steps == HORIZONS[env_id.partition("_")[0]]
+    assert gym.make(env_id).observation_space["agentview_image"].shape == (84, 84, 3)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_subtasks_name_objects_and_signals(env_id):
+    env = env_of(env_id).unwrapped
+    env.reset(seed=0)
+    assert [one.signal for one in env.subtasks] == [*env.subtask_signals(), None]
+    poses = env.object_poses()
+    for one in env.subtasks:
+        np.testing.assert_allclose(poses[one.object][:3, :3] @ poses[one.object][:3, :3].T, np.eye(3), atol=1e-9)
+        np.testing.assert_array_equal(poses[one.object][:3, 3], env._robosuite.position(one.object))
+        assert one.choice in ("random", "nearest_object") and one.offset[0] <= one.offset[1]
+
+
+def test_object_observation():
+    """In MimicGen's order; what Square-v0 shows in robosuite's."""
+    ours, theirs = gym.make("Square_D0-v0", obs_type="state"), gym.make("Square-v0", obs_type="state")
+    left, right = ours.reset(seed=0)[0], theirs.reset(seed=0)[0]
+    theirs.unwrapped.set_state({"states": ours.unwrapped.get_state()["states"]})
+    right = theirs.unwrapped._observe()
+    np.testing.assert_allclose(left["object"], np.roll(right["object"], 7), atol=1e-6)
+
+    env = env_of("StackThree_D0-v0").unwrapped
+    seen, hand = env.reset(seed=3)[0]["object"], env._robosuite.eef_position()
+    a, b, c = (env._robosuite.position(f"cube{name}") for name in "ABC")
+    expected = [a, b, a - hand, b - hand, b - a, c, c - hand, c - a, b - c]
+    np.testing.assert_allclose(
+        np.delete(seen, [*range(3, 7), *range(10, 14), *range(26, 30)]), np.concatenate(expected), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("env_id, full", [("Threading_D0-v0", False), ("ThreePieceAssembly_D0-v0", True)])
+def test_cameras(env_id, full):
+    model = Hand(env_id).model
+    heights = [model.camera(name).pos[2] for name in ("agentview", "agentview_full")]
+    np.testing.assert_allclose(heights, [1.519473, 1.35] if full else [1.35, 1.519473])
