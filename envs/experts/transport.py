@@ -49,6 +49,7 @@ class TransportExpert(WaypointExpert):
         self.start_bin = self.lid
         self.late = int(rng.choice([0, 0, 40, 80]))  # steps that robot 1 begins later
         self.slope, self.bends = rng.uniform(2.0, 4.0), rng.choice([-0.4, 0.0, 0.4], 4) + rng.normal(size=4) * 0.1
+        self.bends[:2] = np.abs(self.bends[:2])  # away from its own base: robot 0's elbow is folded to its end there
         self.lid_grip = rng.uniform([0, -0.02, -0.006], [0, 0.02, 0.004])
         self.lid_place = LID_PLACE + rng.uniform([-0.03, -0.02, 0.005], [0.03, 0.02, 0.03])
         self.ends = rng.uniform(-0.05, -0.035), rng.uniform(0.065, 0.08)  # where the two grip the handle
@@ -154,7 +155,7 @@ class TransportExpert(WaypointExpert):
         yield from arm.move(above, OPEN, bend=bend, tolerance=0.025, turn_tolerance=0.3)
         if not (yield from arm.pick(grasp, slope=self.slope, hover=0.08)):
             return False
-        return (yield from arm.wait(lambda: arm.width < width, CLOSED, steps=15))
+        return (yield from arm.wait(lambda: arm.width < width, CLOSED, steps=25))
 
     def bring(
         self,
