@@ -52,7 +52,7 @@ class TransportExpert(WaypointExpert):
         self.bends[:2] = np.abs(self.bends[:2])  # away from its own base: robot 0's elbow is folded to its end there
         self.lid_grip = rng.uniform([0, -0.02, -0.006], [0, 0.02, 0.004])
         self.lid_place = LID_PLACE + rng.uniform([-0.03, -0.02, 0.005], [0.03, 0.02, 0.03])
-        self.ends = rng.uniform(-0.05, -0.035), rng.uniform(0.065, 0.08)  # where the two grip the handle
+        self.ends = rng.uniform(-0.035, -0.02), rng.uniform(0.075, 0.085)  # where the two grip the handle
         self.meeting = MEETING + rng.uniform([-0.05, -0.02, -0.05], [0.05, 0.02, 0.05])
         self.trash_place = self.trash_bin + rng.uniform([-0.04, -0.04, 0.04], [0.04, 0.04, 0.1])
         self.hammer_place = self.target_bin + rng.uniform([-0.03, -0.015, 0.02], [0.03, 0.015, 0.05])
@@ -69,7 +69,7 @@ class TransportExpert(WaypointExpert):
         if self.hammer[1] < -0.25:
             if not (yield from self.seize(arm, lambda: self.grasp(0), 0.034, self.bends[1])):
                 return False
-            offer = self.bring(arm, lambda: self.hammer, self.meeting, lambda: self.level(arm, AHEAD), RIM + 0.03)
+            offer = self.bring(arm, lambda: self.hammer, self.meeting, lambda: self.level(arm, AHEAD), RIM + 0.02)
             if not (yield from arm.move(offer, CLOSED, bend=self.bends[2], tolerance=0.015, lost=self.dropped(arm))):
                 return False
             yield from arm.wait(lambda: self.holds(self.arms[1]), CLOSED)
