@@ -30,6 +30,13 @@ ENVS = {
     "ThreePieceAssembly_D0-v0": ("l1flow_agents.envs.mimicgen.three_piece_assembly:ThreePieceAssembly_D0", 500),
     "ThreePieceAssembly_D1-v0": ("l1flow_agents.envs.mimicgen.three_piece_assembly:ThreePieceAssembly_D1", 500),
     "ThreePieceAssembly_D2-v0": ("l1flow_agents.envs.mimicgen.three_piece_assembly:ThreePieceAssembly_D2", 500),
+    "Coffee_D0-v0": ("l1flow_agents.envs.mimicgen.coffee:Coffee_D0", 400),
+    "Coffee_D1-v0": ("l1flow_agents.envs.mimicgen.coffee:Coffee_D1", 400),
+    "Coffee_D2-v0": ("l1flow_agents.envs.mimicgen.coffee:Coffee_D2", 400),
+    "HammerCleanup_D0-v0": ("l1flow_agents.envs.mimicgen.hammer_cleanup:HammerCleanup_D0", 500),
+    "HammerCleanup_D1-v0": ("l1flow_agents.envs.mimicgen.hammer_cleanup:HammerCleanup_D1", 500),
+    "MugCleanup_D0-v0": ("l1flow_agents.envs.mimicgen.mug_cleanup:MugCleanup_D0", 500),
+    "MugCleanup_D1-v0": ("l1flow_agents.envs.mimicgen.mug_cleanup:MugCleanup_D1", 500),
 }
 
 

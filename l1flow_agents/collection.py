@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from functools import cache, partial
 from itertools import count
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -58,29 +58,34 @@ def collect(
         raise ConfigError(f"expected n_demos >= 1, n_workers >= 1 and seed >= 0, got {n_demos}, {n_workers} and {seed}")
     env_id = find_spec(env_id).id
     make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
-    with RobomimicWriter(output, _recorder(env_id).unwrapped.env_args()) as writer:  # type: ignore[attr-defined]
-        next_seed = seed
-        if len(writer):
-            found = [writer.attributes(k).get("seed") for k in (0, len(writer) - 1)]
-            if None in found or found[0] < seed:
-                raise DatasetError(f"{output}: expected demonstrations collected from seed {seed} on, found {found}")
-            next_seed = int(found[1]) + 1
-        with tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar:
-            episodes = in_order(partial(run_expert, env_id), count(next_seed), n_workers)
-            for next_seed, demo in enumerate(episodes, next_seed + 1) if len(writer) < n_demos else ():
-                n_episodes = next_seed - seed
-                if demo is not None:
-                    writer.append(**demo, attributes={"seed": next_seed - 1})
-                    bar.update()
-                elif not len(writer) and n_episodes >= HOPELESS:
-                    raise DatasetError(
-                        f"{env_id}: expected the expert to succeed, it failed {n_episodes} times of as many"
-                    )
-                bar.set_postfix(success=f"{len(writer) / n_episodes:.2f}", refresh=False)
+    with RobomimicWriter(output, _recorder(env_id).unwrapped.env_args()) as writer:
+        first = _next_seed(writer, seed)
+        episodes = in_order(partial(run_expert, env_id), count(first), n_workers)
+        with (
+            closing(episodes),
+            tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar,
+        ):
+            for n_episodes in count(first - seed + 1):
                 if len(writer) >= n_demos:
                     break
-        last = writer.attributes(len(writer) - 1)["seed"]
-        return Collected(len(writer), int(last) + 1 - seed)
+                demo = next(episodes)
+                if demo is not None:
+                    writer.append(**demo, attributes={"seed": seed + n_episodes - 1})
+                    bar.update()
+                elif not len(writer) and n_episodes >= HOPELESS:
+                    raise DatasetError(f"{env_id}: the expert failed in all of {n_episodes} episodes")
+                bar.set_postfix(success=f"{len(writer) / n_episodes:.2f}", refresh=False)
+        return Collected(len(writer), _next_seed(writer, seed) - seed)
+
+
+def _next_seed(writer: RobomimicWriter, first: int) -> int:
+    """The seed after that of the last demonstration, ``first`` in an empty file."""
+    if not len(writer):
+        return first
+    found = [writer.attributes(k).get("seed", -1) for k in (0, len(writer) - 1)]
+    if int(found[0]) < first:
+        raise DatasetError(f"{writer.path}: expected demonstrations collected from seed {first} on, found {found}")
+    return int(found[1]) + 1
 
 
 def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:

@@ -82,7 +82,7 @@ def test_an_expert_that_never_succeeds(tmp_path, monkeypatch, capsys):
     argv = ["collect", "--env", "Lift-v0", "-n", "3", "-o", str(tmp_path / "lift.hdf5"), "--workers", "1"]
     assert main(argv) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("l1flow")]
-    assert errors == ["l1flow: error: Lift-v0: expected the expert to succeed, it failed 1 times of as many"]
+    assert errors == ["l1flow: error: Lift-v0: the expert failed in all of 1 episodes"]
     assert os.listdir(tmp_path) == []
 
 

@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l1flow_agents import evaluate
-from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.errors import CheckpointError, ConfigError, WorkerError
 from l1flow_agents.evaluation import ScoreCallback, wilson_interval
 from l1flow_agents.video import VideoRecorder, draw_path, side_by_side, write_video
-from l1flow_agents.errors import WorkerError
 
 COUNTER = "envs_for_tests:Counter-v0"
 

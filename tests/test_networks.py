@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY
+from gymnasium import spaces
 from torch import nn
 
+from l1flow_agents.data import Episodes
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
-from l1flow_agents.networks.encoders import ImageEncoder, spatial_softmax
+from l1flow_agents.networks.encoders import ImageEncoder, rotations_6d, spatial_softmax
+from l1flow_agents.policy import ChunkPolicy
+from l1flow_agents.rotations import matrix_to_rotation_6d, quaternion_to_matrix
 from l1flow_agents.training import MovingAverage
 
 HORIZON, ACTION_DIM, COND_DIM, BATCH = 12, 3, 7, 5  # all different: no axis can be mistaken for another
@@ -198,6 +203,34 @@ def test_observation_encoder_joins_all_keys_and_steps():
             changed[key][:, step] += 0.1 + torch.rand(shapes[key])
             difference = (encoder(changed) - before).abs()
             assert (difference.amax(dim=1) > 1e-4).all(), (key, step)
+
+
+def test_quaternions_of_either_sign_are_one_rotation():
+    x = torch.randn(5, 2, 14)
+    x[..., 3:7] /= x[..., 3:7].norm(dim=-1, keepdim=True)
+    seen = rotations_6d(x, [3, 10])
+    expected = matrix_to_rotation_6d(quaternion_to_matrix(x[..., 3:7].numpy()))
+    np.testing.assert_allclose(seen[..., 3:9].numpy(), expected, atol=1e-6)
+    torch.testing.assert_close(seen[..., [0, 1, 2, 9, 10, 11]], x[..., [0, 1, 2, 7, 8, 9]])
+    x[..., 3:7] *= -1
+    torch.testing.assert_close(rotations_6d(x, [3, 10]), seen)
+
+
+def test_a_policy_does_not_scale_quaternions():
+    box, actions = spaces.Box(-9, 9, (7,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
+    settings = {"network_kwargs": {"width": 8}, "encoder_kwargs": {"quaternions": {"object": [3]}}}
+    policy = ChunkPolicy({"object": box}, actions, "mlp", "l1flow", horizon=4, n_obs_steps=1, **settings).eval()
+    rows = np.random.default_rng(0).uniform(-1, 1, (20, 7)).astype(np.float32)
+    policy.normalizer.fit(Episodes({"object": rows}, np.zeros((20, 2), np.float32), np.array([20])))
+    row = torch.tensor([0.1, 0.2, 0.3, 0.5, 0.5, -0.5, 0.5])
+    same = row * torch.tensor([1, 1, 1, -1, -1, -1, -1])
+    torch.testing.assert_close(policy.encode({"object": row[None, None]}), policy.encode({"object": same[None, None]}))
+
+
+@pytest.mark.parametrize("wrong", [{"object": [4]}, {"object": [0, 3]}, {"object": [-1]}, {"other": [0]}])
+def test_quaternions_that_do_not_fit(wrong):
+    with pytest.raises(ConfigError, match="do not fit observations of shapes .*'object': \\(7,\\)"):
+        ObservationEncoder({"object": (7,)}, 1, quaternions=wrong)
 
 
 def test_every_camera_has_an_encoder_of_its_own():

@@ -75,7 +75,7 @@ class TransportExpert(WaypointExpert):
             yield from arm.wait(lambda: self.holds(self.arms[1]), CLOSED)
             yield from arm.grip(OPEN)
             yield from arm.rise(0.1, OPEN)
-        home = np.array([0.0, -0.35, 1.1])
+        home = np.array([0.0, -0.35, self.meeting[2] + 0.1])  # back above the hammer, whose head may be at this end
         return (yield from arm.move(lambda: (home, downward(AHEAD)), OPEN, tolerance=0.05))
 
     def uncover(self, arm: Arm) -> Plan:

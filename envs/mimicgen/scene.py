@@ -18,6 +18,7 @@ placement_samplers = robosuite.utils.placement_samplers
 # position, quaternion wxyz
 STANDARD_VIEW = (0.5, 0.0, 1.35), (0.653, 0.271, 0.271, 0.653)
 FULL_VIEW = (0.753078, 0.0, 1.519473), (0.643241, 0.293668, 0.293668, 0.643241)
+OVERLAP = 0.0005  # metres: deeper than a contact
 
 Observations = dict[str, Callable[[], np.ndarray | float]]
 
@@ -38,6 +39,7 @@ class Scene(ManipulationEnv):
     choose_every_subtask: ClassVar[bool] = False  # a new source for each subtask, else one an episode
     model_varies: ClassVar[bool] = False
     observed: ClassVar[tuple[str, ...] | None] = None  # objects in `observations`; None for all
+    parts: ClassVar[dict[str, str]] = {}  # other names of bodies, for parts of objects
 
     table_size: ClassVar[tuple[float, float, float]] = (0.8, 0.8, 0.05)
     table_top: ClassVar[tuple[float, float, float]] = (0.0, 0.0, 0.8)  # its middle, from which placements count
@@ -48,7 +50,7 @@ class Scene(ManipulationEnv):
     ) -> None:
         self.variant = self.variants[variant]
         self.use_object_obs = use_object_obs
-        super().__init__(robots=robots, **kwargs)
+        super().__init__(robots=robots, **{"initialization_noise": "default", **kwargs})  # the arm's posture varies
 
     # ---- what a task says -------------------------------------------------------------------------------------------
 
@@ -96,8 +98,15 @@ class Scene(ManipulationEnv):
     def eef_position(self) -> np.ndarray:
         return self.sim.data.site_xpos[self.robots[0].eef_site_id["right"]].copy()
 
+    def joint(self, name: str) -> float:
+        """How far a hinge or slide is, radians or metres."""
+        return float(self.sim.data.get_joint_qpos(name))
+
     def touching(self, one: str, other: str) -> bool:
         return self.check_contact(self.objects.get(one, one), self.objects.get(other, other))
+
+    def overlapping(self) -> bool:
+        return any(self.sim.data.contact[index].dist < -OVERLAP for index in range(self.sim.data.ncon))
 
     def grasped(self, name: str, tolerant: bool = False) -> bool:
         """The pads of both fingers touch the object; ``tolerant``: of one finger any part will do."""
@@ -153,6 +162,13 @@ class Scene(ManipulationEnv):
                     one.get_obj().set("quat", " ".join(map(str, quaternion)))
         self.model = robosuite.models.tasks.ManipulationTask(arena, [robot], list(self.objects.values()))
 
+    def reset(self) -> Any:
+        """A start in which something is inside something else, such as a drawer in the hand, is drawn again."""
+        observations = super().reset()
+        while not self.deterministic_reset and self.overlapping():
+            observations = super().reset()
+        return observations
+
     def _reset_internal(self) -> None:
         super()._reset_internal()
         if self.deterministic_reset:  # a state will follow
@@ -200,7 +216,7 @@ class Scene(ManipulationEnv):
         )
 
     def _body(self, name: str) -> str:
-        return self.objects[name].root_body if name in self.objects else name
+        return self.objects[name].root_body if name in self.objects else self.parts.get(name, name)
 
     def _contacts_of(self, name: str, geoms: list[str]) -> set[str]:
         """Those of ``geoms`` that touch the object."""

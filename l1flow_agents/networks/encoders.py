@@ -21,7 +21,7 @@ class ObservationEncoder(nn.Module):
         n_obs_steps: length of the history.
         fourier: frequencies of the features of low-dimensional keys, 0 for none.
         quaternions: key -> where quaternions (xyzw) begin in it, such as ``{"object": [3, 10]}``. Each becomes the
-            first two rows of its matrix (Zhou et al. 2019): q and -q are one rotation, and simulators jump between them.
+            first two rows of its matrix (Zhou et al. 2019): q and -q are one rotation, between which simulators jump.
         channels, n_keypoints, feature_dim, crop, bf16: see `ImageEncoder`.
     """
 
@@ -67,9 +67,9 @@ def rotations_6d(x: Tensor, quaternions: Sequence[int]) -> Tensor:
     parts, end = [], 0
     for start in quaternions:
         i, j, k, w = nn.functional.normalize(x[..., start : start + 4], dim=-1).unbind(-1)
-        rows = (1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w))
-        rows += (2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w))
-        parts += [x[..., end:start], torch.stack(rows, dim=-1)]
+        first = [1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w)]
+        second = [2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w)]
+        parts += [x[..., end:start], torch.stack(first + second, dim=-1)]
         end = start + 4
     return torch.cat([*parts, x[..., end:]], dim=-1) if parts else x
 
