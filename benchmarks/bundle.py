@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run directory, with an agent/ in it")
     parser.add_argument("name")
     parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--stateless-episodes", type=int, default=100)
+    parser.add_argument("--stateless-episodes", type=int, default=30)
     args = parser.parse_args()
 
     target = BUNDLED / args.name
@@ -41,7 +41,7 @@ def main() -> None:
             summary = result.to_dict()
             names = ("success_rate", "success_interval_95", "mean_score", "mean_score_error_95", "n_episodes")
             agent.score = {name: summary[name] for name in names} | {"first_seed": result.episodes[0].seed}
-    agent.save(target, half=True)
+            agent.save(target, half=True)
     shutil.copy(args.run / "progress.csv", RESULTS / f"{args.name}-curve.csv")
 
 

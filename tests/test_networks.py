@@ -229,7 +229,7 @@ def test_a_policy_does_not_scale_quaternions():
 
 @pytest.mark.parametrize("wrong", [{"object": [4]}, {"object": [0, 3]}, {"object": [-1]}, {"other": [0]}])
 def test_quaternions_that_do_not_fit(wrong):
-    with pytest.raises(ConfigError, match="do not fit observations of shapes .*'object': \\(7,\\)"):
+    with pytest.raises(ConfigError, match=r"do not fit observations of shapes .*'object': \(7,\)"):
         ObservationEncoder({"object": (7,)}, 1, quaternions=wrong)
 
 
