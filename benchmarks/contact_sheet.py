@@ -1,6 +1,6 @@
 """One picture of every MimicGen task and variant: `agentview` after ``reset(seed=0)``.
 
-    python benchmarks/contact_sheet.py [docs/mimicgen.png]
+python benchmarks/contact_sheet.py [docs/mimicgen.png]
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from l1flow_agents.envs import ENVS
 
 IDS = [env_id for env_id, (entry_point, _) in ENVS.items() if ".mimicgen." in entry_point]
 COLUMNS, SIZE, LABEL = 7, 176, 14  # pixels
-COLOURS = 128  # of the palette: keeps the file small
+COLOURS = 256  # of the palette: keeps the file small
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="?", type=Path, default=Path("docs/mimicgen.png"))
     path = parser.parse_args().path
-    sheet(IDS).quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    sheet(IDS).quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {len(IDS)} environments, {path.stat().st_size // 1000} kB")
 
 

@@ -37,6 +37,12 @@ ENVS = {
     "HammerCleanup_D1-v0": ("l1flow_agents.envs.mimicgen.hammer_cleanup:HammerCleanup_D1", 500),
     "MugCleanup_D0-v0": ("l1flow_agents.envs.mimicgen.mug_cleanup:MugCleanup_D0", 500),
     "MugCleanup_D1-v0": ("l1flow_agents.envs.mimicgen.mug_cleanup:MugCleanup_D1", 500),
+    "NutAssembly_D0-v0": ("l1flow_agents.envs.mimicgen.nut_assembly:NutAssembly_D0", 500),
+    "PickPlace_D0-v0": ("l1flow_agents.envs.mimicgen.pick_place:PickPlace_D0", 1000),
+    "CoffeePreparation_D0-v0": ("l1flow_agents.envs.mimicgen.coffee_preparation:CoffeePreparation_D0", 800),
+    "CoffeePreparation_D1-v0": ("l1flow_agents.envs.mimicgen.coffee_preparation:CoffeePreparation_D1", 800),
+    "Kitchen_D0-v0": ("l1flow_agents.envs.mimicgen.kitchen:Kitchen_D0", 800),
+    "Kitchen_D1-v0": ("l1flow_agents.envs.mimicgen.kitchen:Kitchen_D1", 800),
 }
 
 

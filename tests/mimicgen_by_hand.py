@@ -26,14 +26,15 @@ def up(height: float) -> np.ndarray:
 
 
 class Hand:
-    """Puts the objects of a fresh episode by hand."""
+    """Puts the objects of a fresh episode by hand. ``fingers`` None: as the episode has them."""
 
-    def __init__(self, env_id: str, seed: int = 0) -> None:
+    def __init__(self, env_id: str, seed: int = 0, fingers: float | None = OPEN) -> None:
         env_of(env_id).reset(seed=seed)
         self.env = env_of(env_id).unwrapped
         self.inner = self.env._robosuite
         self.data, self.model = self.inner.sim.data._data, self.inner.sim.model._model
-        self.fingers(OPEN)
+        if fingers is not None:
+            self.fingers(fingers)
 
     def put(self, name: str, position, rotation: Rotation | None = None) -> None:
         xyzw = (rotation or Rotation.identity()).as_quat()
@@ -41,6 +42,16 @@ class Hand:
         self.inner.sim.data.set_joint_qpos(joint, [*position, *np.roll(xyzw, 1)])
         self.data.qvel[:] = 0
         mujoco.mj_forward(self.model, self.data)
+
+    def turn(self, joint: str, value: float) -> None:
+        """A hinge or slide."""
+        self.data.joint(joint).qpos[0] = value
+        self.data.qvel[:] = 0
+        mujoco.mj_forward(self.model, self.data)
+
+    def grip_at(self, position) -> None:
+        """Where the gripper seems to be, until the next step."""
+        self.data.site_xpos[self.inner.robots[0].eef_site_id["right"]] = position
 
     def fingers(self, left: float, right: float | None = None) -> None:
         self.data.joint("gripper0_right_finger_joint1").qpos[0] = left

@@ -96,7 +96,7 @@ def test_square_success(env_id):
         assert hand.solved() == expected
     hand.put("SquareNut", seat)
     for distance, expected in [(math.atanh(0.4) / 10 + CLOSE, True), (math.atanh(0.4) / 10 - CLOSE, False)]:
-        hand.data.site_xpos[hand.inner.robots[0].eef_site_id["right"]] = seat + up(distance)
+        hand.grip_at(seat + up(distance))
         assert hand.solved() == expected
 
     hand = Hand(env_id)

@@ -53,9 +53,14 @@ class ToolHangExpert(WaypointExpert):
         home = np.array([-0.1, -0.1, 1.12])
         return (yield from arm.move(lambda: (home, downward(0.0)), OPEN, tolerance=0.06, turn_tolerance=0.4))
 
+    def tip(self) -> np.ndarray:
+        """The rod's tip, from the middle of the hole's rim."""
+        return self.frame[0] - self.frame[1].apply(ROD * UP) - self.base[0] - MOUNT
+
     def depth(self) -> float:
-        """How far the rod's tip is below the hole's rim."""
-        return float((self.base[0] + MOUNT - self.frame[0] + self.frame[1].apply(ROD * UP))[2])
+        """How far the tip is down the hole; 0 beside it."""
+        tip = self.tip()
+        return max(float(-tip[2]), 0.0) if np.hypot(*tip[:2]) < 0.03 else 0.0
 
     def assemble(self, arm: Arm) -> Plan:
         """Lay the frame's rod forward while carrying, pitch it up over the hole, let it down."""
@@ -65,8 +70,8 @@ class ToolHangExpert(WaypointExpert):
             return arm.carry(self.frame, (tip + ROD * UP, frame_axes(-Y, up)))
 
         def insert() -> Pose:
-            tip = self.frame[0] - self.frame[1].apply(ROD * UP) - self.base[0] - MOUNT
-            aimed = tip[2] < -0.005 or np.hypot(*tip[:2]) < 0.003
+            tip = self.tip()
+            aimed = self.depth() > 0.005 or np.hypot(*tip[:2]) < 0.003  # a tip that slid off the rim comes up again
             return held(max(tip[2] - 0.03, -0.16) if aimed else 0.015, UP)
 
         def lost() -> bool:

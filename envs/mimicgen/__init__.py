@@ -5,7 +5,8 @@
 1. ``class XScene(Scene)``, the simulator's half: ``make_objects`` (and ``make_arena`` where it is not an empty table),
    ``success``, ``signals``, and as data ``object_dim``, ``variants`` (name -> `Variant`: reset ranges in the order of
    placement, camera), ``subtasks``. `Scene` does the rest: robot, cameras, placement, observations, grasp and contact
-   tests. Objects are made of primitives by `objects.composite`.
+   tests. Objects are made of primitives by `objects.composite`, and of such bodies and joints by
+   `objects.articulated`. A task with a drawer starts from `drawer.DrawerScene`.
 2. ``class X_D0(MimicGen): scene = XScene`` for every variant, the Gymnasium half. The part of its name after the ``_``
    is the variant; the class registers its scene with robosuite by its own name, so ``robosuite.make("X_D0")`` works.
 

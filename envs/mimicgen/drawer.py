@@ -7,12 +7,11 @@ the tray's back does not pass the cabinet's front posts.
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from typing import Any, ClassVar
 
 import numpy as np
 
-from l1flow_agents.envs.mimicgen.objects import Geom, Part, articulated, composite, wood
+from l1flow_agents.envs.mimicgen.objects import Geom, Part, articulated, composite, weigh, wood
 from l1flow_agents.envs.mimicgen.scene import Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range
 
@@ -50,6 +49,7 @@ DEEP_SLIDING = (
     *(Geom((0.008, 0.114, 0.008), (x, -0.042, -0.015)) for x in (-0.072, 0.072)),
     Geom((0.08, 0.12, 0.008), (0, -0.04, -0.03), name="bottom"),
 )
+DEEP_FLOOR = (0, -0.04, -0.022)  # the middle of its tray's floor, in the tray
 
 
 def handle(y: float) -> list[Geom]:
@@ -64,8 +64,7 @@ def drawer(name: str, deep: bool = False) -> Any:
     sliding = [*DEEP_SLIDING, *handle(-0.22)] if deep else [*SLIDING, *handle(-0.16)]
     tray = composite("tray", (0.095, 0.105, 0.05), sliding, wood("Red"))
     # the published one is much heavier than its walls
-    inertia = {"pos": "0 0 0.35", "quat": "0.5 0.5 0.5 0.5", "mass": "7.854", "diaginertia": "0.923 0.765 0.169"}
-    tray.get_obj().insert(0, ET.Element("inertial", inertia))
+    weigh(tray, 7.854, (0.923, 0.765, 0.169), pos=(0, 0, 0.35), quat=(0.5, 0.5, 0.5, 0.5))
     slide = {"name": "slide", "type": "slide", "axis": "0 1 0", "range": "-1 0", "limited": "true", "damping": "100"}
     return articulated(name, [Part(cabinet, (0, 0, 0)), Part(tray, TRAY, slide)], RADIUS, 0, TOP, joints=None)
 

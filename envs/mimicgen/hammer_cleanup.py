@@ -7,16 +7,11 @@ from typing import Any
 
 from l1flow_agents.envs.mimicgen.drawer import DrawerScene, drawer, drawer_at
 from l1flow_agents.envs.mimicgen.env import MimicGen
+from l1flow_agents.envs.mimicgen.scene import TASK_ZOO_VIEWS
 from l1flow_agents.envs.mimicgen.spec import Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
 
 HEIGHTS, BEHIND = (0.94, 1.0), 0.22  # D0: the hammer is between these and at a larger y, in the world
-
-# of robosuite's task zoo; position, quaternion wxyz
-VIEWS = {
-    "agentview": ((0.538613, 0.0, 1.490350), (0.638018, 0.304850, 0.304850, 0.638018)),
-    "sideview": ((0.558613, 0.3, 1.290350), (0.414423, 0.310092, 0.496415, 0.696899)),
-}
 
 
 class HammerCleanupScene(DrawerScene):
@@ -52,7 +47,7 @@ class HammerCleanupScene(DrawerScene):
         return [hammer, drawer(self.drawer)]
 
     def views(self) -> dict[str, tuple]:
-        return VIEWS
+        return TASK_ZOO_VIEWS
 
     def success(self) -> bool:
         _, y, z = self.position("hammer")

@@ -11,8 +11,6 @@ from l1flow_agents.envs.mimicgen.objects import Geom, composite, tube, upright, 
 from l1flow_agents.envs.mimicgen.scene import Observations
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
 
-LEANING = 0.001  # 1 - z component of the mug's axis (2.56 degrees) is less
-
 INNER, OUTER, BOTTOM, RIM, FLOOR = 0.0242, 0.0282, -0.0309, 0.0335, 0.0067  # of the cup, metres; FLOOR: its thickness
 AXIS = -0.018  # the cup's y: the frame's origin is the middle of cup and handle
 MASS = 0.0068
@@ -66,9 +64,6 @@ class MugCleanupScene(DrawerScene):
 
     def success(self) -> bool:
         return self.on_tray("object") and self.stands("object") and self.shut()
-
-    def stands(self, name: str) -> bool:
-        return bool(1 - self.pose(name)[2, 2] < LEANING)
 
     def signals(self) -> dict[str, bool]:
         return {"open": self.opened(), "grasp": self.grasped("object", tolerant=True)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,6 +42,7 @@ class Geom:
     rgba: Vector = (1, 1, 1, 1)
     solref: Vector | None = None
     solimp: Vector | None = None
+    kind: str = "all"  # or ``collision``: not seen; ``visual``: not felt
 
     def scaled(self, scale: float) -> Geom:
         return replace(self, size=[scale * one for one in self.size], pos=[scale * one for one in self.pos])
@@ -106,11 +108,19 @@ def composite(
         density=[density if one.density is None else one.density for one in geoms],
         solref=[list(one.solref or SOLREF) for one in geoms],
         solimp=[list(one.solimp or SOLIMP) for one in geoms],
+        obj_types=[one.kind for one in geoms],
         **kwargs,
     )
     for one in {one.name: one for one in materials if one}.values():
         made.append_material(one)
     return made
+
+
+def weigh(model: Any, mass: float, inertia: Vector, pos: Vector, quat: Vector = (1, 0, 0, 0)) -> None:
+    """Give a `composite` this inertia (diagonal; about ``pos``, in axes ``quat``), whatever its geoms weigh."""
+    values = {"pos": pos, "quat": quat, "diaginertia": inertia}
+    texts = {key: " ".join(map(str, value)) for key, value in values.items()}
+    model.get_obj().insert(0, ET.Element("inertial", {"mass": str(mass), **texts}))
 
 
 def upright(radius: float, half_height: float) -> tuple[float, float, float]:

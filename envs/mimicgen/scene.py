@@ -18,7 +18,13 @@ placement_samplers = robosuite.utils.placement_samplers
 # position, quaternion wxyz
 STANDARD_VIEW = (0.5, 0.0, 1.35), (0.653, 0.271, 0.271, 0.653)
 FULL_VIEW = (0.753078, 0.0, 1.519473), (0.643241, 0.293668, 0.293668, 0.643241)
+# of the tasks that come from robosuite's task zoo
+TASK_ZOO_VIEWS = {
+    "agentview": ((0.538613, 0.0, 1.490350), (0.638018, 0.304850, 0.304850, 0.638018)),
+    "sideview": ((0.558613, 0.3, 1.290350), (0.414423, 0.310092, 0.496415, 0.696899)),
+}
 OVERLAP = 0.0005  # metres: deeper than a contact
+LEANING = 0.001  # 1 - z component of an upright axis (2.56 degrees) is less
 
 Observations = dict[str, Callable[[], np.ndarray | float]]
 
@@ -68,6 +74,10 @@ class Scene(ManipulationEnv):
         arena = robosuite.models.arenas.TableArena
         return arena(self.table_size, table_friction=self.table_friction, table_offset=self.table_top)
 
+    def base_position(self, offsets: dict[str, Any]) -> Any:
+        """Where the robot stands; ``offsets``: robosuite's proposals."""
+        return offsets["table"](self.table_size[0])
+
     def views(self) -> dict[str, tuple]:
         """Cameras that are not the arena's own."""
         views = (STANDARD_VIEW, FULL_VIEW)
@@ -101,6 +111,9 @@ class Scene(ManipulationEnv):
     def joint(self, name: str) -> float:
         """How far a hinge or slide is, radians or metres."""
         return float(self.sim.data.get_joint_qpos(name))
+
+    def stands(self, name: str) -> bool:
+        return bool(1 - self.pose(name)[2, 2] < LEANING)
 
     def touching(self, one: str, other: str) -> bool:
         return self.check_contact(self.objects.get(one, one), self.objects.get(other, other))
@@ -146,14 +159,15 @@ class Scene(ManipulationEnv):
     def _load_model(self) -> None:
         super()._load_model()
         robot = self.robots[0].robot_model
-        robot.set_base_xpos(robot.base_xpos_offset["table"](self.table_size[0]))
+        robot.set_base_xpos(self.base_position(robot.base_xpos_offset))
         arena = self.make_arena()
         arena.set_origin([0, 0, 0])
         for name, (position, quaternion) in self.views().items():
             arena.set_camera(name, position, quaternion)
         self.objects = {one.name: one for one in self.make_objects()}
         self.placement_initializer = self._sampler()
-        assert self.model_varies or all(map(is_free, self.objects.values())), "a body that stands fast is in the model"
+        drawn = [self.objects[name] for name in self.variant.placements]
+        assert self.model_varies or all(map(is_free, drawn)), "a body that stands fast is in the model"
         if self.model_varies:
             self._placed = self._draw_placements()
             for position, quaternion, one in self._placed.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,7 +42,8 @@ def nut(x: Range, y: Range) -> dict[str, Placement]:
 
 class SquareScene(Scene):
     object_dim = 14
-    observed = ("SquareNut",)
+    observed: ClassVar[tuple[str, ...]] = ("SquareNut",)
+    unused: ClassVar[tuple[str, ...]] = ("RoundNut",)  # only there to have the same state as robosuite's task
     table_top = (0.0, 0.0, 0.82)
     variants: dict[str, Variant] = {"D0": PegVariant(nut((-0.115, -0.11), (0.11, 0.225)))}
     subtasks = (Subtask("SquareNut", "grasp", (10, 20), **NEAREST), Subtask("peg1", None))
@@ -52,7 +53,6 @@ class SquareScene(Scene):
         return arena(self.table_size, table_friction=self.table_friction, table_offset=self.table_top)
 
     def make_objects(self) -> list[Any]:
-        # the round nut is only there to have the same state as robosuite's task
         return [
             robosuite.models.objects.SquareNutObject("SquareNut"),
             robosuite.models.objects.RoundNutObject("RoundNut"),
@@ -72,7 +72,7 @@ class SquareScene(Scene):
     def _reset_internal(self) -> None:
         super()._reset_internal()
         if not self.deterministic_reset:
-            self.clear_objects("RoundNut")
+            self.clear_objects(list(self.unused))
 
 
 class MovedPegScene(SquareScene):
