@@ -71,8 +71,9 @@ class ToolHangExpert(WaypointExpert):
 
         def insert() -> Pose:
             tip = self.tip()
-            aimed = self.depth() > 0.005 or np.hypot(*tip[:2]) < 0.003  # a tip that slid off the rim comes up again
-            return held(max(tip[2] - 0.03, -0.16) if aimed else 0.015, UP)
+            if self.depth() > 0.015:  # the hole guides the rod; a hand that turns would wedge it
+                return arm.position - np.array([tip[0], tip[1], 0.02]), arm.rotation
+            return held(tip[2] - 0.02 if np.hypot(*tip[:2]) < 0.003 else 0.015, UP)
 
         def lost() -> bool:
             return bool(np.linalg.norm(self.frame_grip() - arm.position) > 0.06)
