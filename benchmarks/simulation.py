@@ -189,7 +189,7 @@ def shares_of_a_step(env_id: str, rounds: int) -> dict[str, float]:
     """Share of each part in the time of a state step, and the milliseconds of the whole."""
     env = gym.make(env_id, obs_type="state").unwrapped
     env.reset(seed=0)
-    inner, seconds = env._robosuite, Counter[str]()
+    inner, seconds = env.simulator, Counter[str]()
 
     def time_calls(owner: Any, name: str, part: str) -> None:
         original = getattr(owner, name)

@@ -124,7 +124,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             self._attach()
         else:
             self.set_state(state)
-        return self._observe(), {"is_success": self._success()}
+        return self.observe(), {"is_success": self.is_success()}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         action = np.asarray(action, np.float64)
@@ -132,10 +132,10 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             raise ConfigError(
                 f"{self.task.name}: expected a finite action of shape {self.action_space.shape}, got {action.tolist()}"
             )
-        self._simulator()  # raises before the first reset
+        _ = self.simulator  # raises before the first reset
         self._control_loop.step(action)
-        success = self._success()
-        return self._observe(), float(success), success, False, {"is_success": success}
+        success = self.is_success()
+        return self.observe(), float(success), success, False, {"is_success": success}
 
     def render(self) -> np.ndarray | None:
         """``render_camera``'s view, (render_size, render_size, 3) uint8; None without ``render_mode="rgb_array"``."""
@@ -151,6 +151,25 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     # ---- states -----------------------------------------------------------------------------------------------------
 
+    @property
+    def simulator(self) -> Any:
+        """robosuite's own environment; there is none before the first reset (ConfigError)."""
+        if self._robosuite is None:
+            raise ConfigError(f"{self.task.name}: expected reset() before anything else")
+        return self._robosuite
+
+    def observe(self) -> dict[str, np.ndarray]:
+        """The observation of the present state, such as after `set_state`."""
+        observation = self._sensors.read(objects=self.obs_type != "image")
+        if self.obs_type != "state":
+            for camera in self.cameras:
+                observation[f"{camera}_image"] = self._picture(camera, self.image_size)
+        return observation
+
+    def is_success(self) -> bool:
+        """Whether the task is solved in the present state."""
+        return bool(self._robosuite._check_success())
+
     def get_state(self) -> dict[str, Any]:
         """Everything that decides the future, for `set_state` of any environment of this task.
 
@@ -158,7 +177,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         is what the row lacks: ``warmstart`` (nv,), the solver's first guess; ``posture`` (arms, 7), the joint angles
         that the controller rests in; ``gripper`` (arms, 2), the fingers' target.
         """
-        inner = self._simulator()
+        inner = self.simulator
         return {
             "model": self._xml,
             "states": inner.sim.get_state().flatten(),
@@ -176,7 +195,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         Raises:
             ConfigError: ``states`` is missing or of another length, or ``model`` is not this task's (`reset` goes on).
         """
-        inner = self._simulator()
+        inner = self.simulator
         if state.get("model", self._xml) != self._xml:
             inner.hard_reset = True  # observables of the new model, too
             try:
@@ -219,19 +238,11 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self._xml = xml
         return xml
 
-    def _simulator(self) -> Any:
-        if self._robosuite is None:
-            raise ConfigError(f"{self.task.name}: expected reset() before anything else")
-        return self._robosuite
-
     def _arms(self) -> list[Any]:
         return [robot.part_controllers["right"] for robot in self._robosuite.robots]
 
     def _grippers(self) -> list[Any]:
         return [robot.gripper["right"] for robot in self._robosuite.robots]
-
-    def _success(self) -> bool:
-        return bool(self._robosuite._check_success())
 
     def _attach(self) -> None:
         """Look at the simulation as it is now: another model has other sensors, another state other arm dynamics."""
@@ -239,15 +250,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             arm.new_update = True  # else its first torques use a mass matrix of before the gripper was placed
         self._control_loop, self._sensors = ControlLoop(self._robosuite), Sensors(self._robosuite)
 
-    def _observe(self) -> dict[str, np.ndarray]:
-        observation = self._sensors.read(objects=self.obs_type != "image")
-        if self.obs_type != "state":
-            for camera in self.cameras:
-                observation[f"{camera}_image"] = self._picture(camera, self.image_size)
-        return observation
-
     def _picture(self, camera: str, size: int) -> np.ndarray:
-        sim = self._simulator().sim
+        sim = self.simulator.sim
         return self._renderer.render(sim.model._model, sim.data._data, camera, size)
 
     def _observation_boxes(self) -> dict[str, spaces.Space]:

@@ -96,8 +96,8 @@ def observe_demo(path: str, env_args: str, settings: str, form: str, name: str) 
         observations, successes, poses = [], [], []
         for row, action in zip(demo.states, actions, strict=True):
             env.set_state({"states": row})
-            observations.append(env._observe())
-            successes.append(env._success())
+            observations.append(env.observe())
+            successes.append(env.is_success())
             poses.append(absolute(env, action))
         observation, success = last_step(env, demo, actions, posture)
         observations.append(observation)
@@ -123,7 +123,7 @@ def absolute(env: RobosuiteEnv, action: np.ndarray) -> np.ndarray:
     if env.control == "absolute":
         return action
     poses = []
-    for robot, one in zip(env._robosuite.robots, action.reshape(-1, POSE), strict=True):
+    for robot, one in zip(env.simulator.robots, action.reshape(-1, POSE), strict=True):
         arm = robot.part_controllers["right"]
         arm.set_goal(one[:6])
         poses.append(np.concatenate([arm.goal_pos, matrix_to_axis_angle(arm.goal_ori), one[6:]]))

@@ -98,7 +98,9 @@ def replay_demo(path: str, env_args: str, name: str) -> Replayed:
 @lru_cache(maxsize=1)
 def simulation(path: str, env_args: str, settings: str = "{}") -> RobosuiteEnv:
     """One a process: building a simulator takes longer than an episode. Arguments are JSON."""
-    return make_simulation(path, json.loads(env_args), **json.loads(settings))
+    env = make_simulation(path, json.loads(env_args), **json.loads(settings))
+    env.reset(seed=0)
+    return env
 
 
 def make_simulation(path: str | os.PathLike, env_args: dict[str, Any], **settings: Any) -> RobosuiteEnv:
@@ -154,8 +156,6 @@ def begin(env: RobosuiteEnv, demo: RawDemo) -> None:
     if demo.model_file is not None:
         # written on another machine, where robosuite's meshes and textures lie elsewhere
         state["model"] = re.sub(r'(?<=file=")[^"]*/robosuite/models/assets/', lambda _: ASSETS, demo.model_file)
-    if env._robosuite is None:  # not before every demonstration: a reset may build a model, only to replace it
-        env.reset(seed=0)
     env.set_state(state)
 
 
@@ -168,7 +168,7 @@ def last_step(
     first guess is not known, which is worth about 1e-7.
     """
     env.set_state({"states": demo.states[-1], "posture": posture})  # the fingers' target is 0, as at the start
-    grippers = [robot.gripper["right"] for robot in env._robosuite.robots]
+    grippers = [robot.gripper["right"] for robot in env.simulator.robots]
     for action in actions[:-1].reshape(len(actions) - 1, -1, POSE):
         for gripper, one in zip(grippers, action, strict=True):
             gripper.format_action(one[6:])
@@ -180,7 +180,7 @@ def last_step(
 
 def difference(env: RobosuiteEnv, row: np.ndarray) -> tuple[float, float]:
     """How far positions (metres) and angles (radians) are from those of a state [time, qpos, qvel]."""
-    model = env._robosuite.sim.model._model
+    model = env.simulator.sim.model._model
     here, there = env.get_state()["states"][1 : 1 + model.nq], row[1 : 1 + model.nq]
     kinds, first = model.jnt_type, model.jnt_qposadr
     free = first[kinds == mujoco.mjtJoint.mjJNT_FREE]

@@ -31,7 +31,7 @@ class Hand:
     def __init__(self, env_id: str, seed: int = 0, fingers: float | None = OPEN) -> None:
         env_of(env_id).reset(seed=seed)
         self.env = env_of(env_id).unwrapped
-        self.inner = self.env._robosuite
+        self.inner = self.env.simulator
         self.data, self.model = self.inner.sim.data._data, self.inner.sim.model._model
         if fingers is not None:
             self.fingers(fingers)
@@ -69,7 +69,7 @@ class Hand:
         return Rotation.from_matrix(site @ np.diag([1, -1, -1]))
 
     def solved(self) -> bool:
-        return self.env._success()
+        return self.env.is_success()
 
     def overlap(self, margin: float = MM / 2) -> list[tuple[str, str]]:
         """Geoms that are inside each other by more than ``margin``."""

@@ -177,7 +177,7 @@ def test_same_in_another_process(tmp_path):
             env_of(env_id).unwrapped.set_state(state)
             np.testing.assert_array_equal(future(env_of(env_id), actions), after)
             env_of(env_id).reset(seed=6, options={{"state": {{key: state[key] for key in ("states", "model")}}}})
-            inner = env_of(env_id).unwrapped._robosuite
+            inner = env_of(env_id).unwrapped.simulator
             np.testing.assert_array_equal(inner.sim.get_state().flatten(), state["states"])
     """
     done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=200)
@@ -192,7 +192,7 @@ def test_state_brings_its_peg():
     assert (first[14:16] != other[14:16]).all()
     env.unwrapped.set_state(state)
     np.testing.assert_array_equal(env.unwrapped.object_poses()["peg1"], poses["peg1"])
-    np.testing.assert_array_equal(env.unwrapped._observe()["object"], first)
+    np.testing.assert_array_equal(env.unwrapped.observe()["object"], first)
     np.testing.assert_array_equal(env.reset(seed=2)[0]["object"], other)
 
 
@@ -200,17 +200,17 @@ def test_state_brings_its_hammer():
     env = env_of("HammerCleanup_D0-v0").unwrapped
 
     def body() -> np.ndarray:
-        model = env._robosuite.sim.model._model
+        model = env.simulator.sim.model._model
         handle = model.geom("hammer_handle")
         return np.array([*handle.size, handle.friction[0], *model.geom("hammer_face").size, *model.body(HAMMER).mass])
 
     env.reset(seed=1)
-    first, state, seen = body(), env.get_state(), env._observe()["object"]
+    first, state, seen = body(), env.get_state(), env.observe()["object"]
     env.reset(seed=2)
     assert (body()[[2, 3, 4, 5, 7]] != first[[2, 3, 4, 5, 7]]).all()
     env.set_state(state)
     np.testing.assert_array_equal(body(), first)
-    np.testing.assert_array_equal(env._observe()["object"], seen)
+    np.testing.assert_array_equal(env.observe()["object"], seen)
 
 
 # ---- contracts ------------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_subtasks_name_objects_and_signals(env_id):
         if one.object is None:
             continue
         np.testing.assert_allclose(poses[one.object][:3, :3] @ poses[one.object][:3, :3].T, np.eye(3), atol=1e-9)
-        np.testing.assert_array_equal(poses[one.object][:3, 3], env._robosuite.position(one.object))
+        np.testing.assert_array_equal(poses[one.object][:3, 3], env.simulator.position(one.object))
 
 
 def test_object_observation():
@@ -254,12 +254,12 @@ def test_object_observation():
     ours, theirs = gym.make("Square_D0-v0", obs_type="state"), gym.make("Square-v0", obs_type="state")
     left, right = ours.reset(seed=0)[0], theirs.reset(seed=0)[0]
     theirs.unwrapped.set_state({"states": ours.unwrapped.get_state()["states"]})
-    right = theirs.unwrapped._observe()
+    right = theirs.unwrapped.observe()
     np.testing.assert_allclose(left["object"], np.roll(right["object"], 7), atol=1e-6)
 
     env = env_of("StackThree_D0-v0").unwrapped
-    seen, hand = env.reset(seed=3)[0]["object"], env._robosuite.eef_position()
-    a, b, c = (env._robosuite.position(f"cube{name}") for name in "ABC")
+    seen, hand = env.reset(seed=3)[0]["object"], env.simulator.eef_position()
+    a, b, c = (env.simulator.position(f"cube{name}") for name in "ABC")
     expected = [a, b, a - hand, b - hand, b - a, c, c - hand, c - a, b - c]
     np.testing.assert_allclose(
         np.delete(seen, [*range(3, 7), *range(10, 14), *range(26, 30)]), np.concatenate(expected), atol=1e-6
@@ -281,7 +281,7 @@ def test_order_of_objects(env_id, names):
     joint = {"Coffee_D1-v0": "coffee_machine_hinge", "MugCleanup_D1-v0": "drawer_slide"}.get(env_id)
     if joint is not None:
         hand.turn(joint, 0.7 if "hinge" in joint else -0.1)
-    seen = hand.env._observe()["object"]
+    seen = hand.env.observe()["object"]
     assert len(seen) == 14 * len(names) + (joint is not None)
     for place, name in enumerate(names):
         expected = [*hand.inner.position(name), *hand.inner.quaternion(name)]

@@ -208,7 +208,7 @@ def test_kitchen_success():
     state = hand.env.get_state()
     hand = Hand("Kitchen_D1-v0", seed=1)
     hand.env.set_state(state)
-    assert hand.env._success() and hand.inner.cooked()  # a state remembers
+    assert hand.env.is_success() and hand.inner.cooked()  # a state remembers
     hand = Hand("Kitchen_D1-v0")
     hand.turn(BUTTON, -0.1)
     put_pot(hand, *region)

@@ -213,9 +213,9 @@ def test_model_of_a_file_lasts_one_episode():
     state = env.get_state()
     changed = state["model"].replace("<option ", '<option wind="0 0 1" ', 1)
     env.reset(options={"state": {**state, "model": changed}})
-    assert env._robosuite.sim.model._model.opt.wind[2] == 1
+    assert env.simulator.sim.model._model.opt.wind[2] == 1
     env.reset(seed=1)
-    assert env._robosuite.sim.model._model.opt.wind[2] == 0
+    assert env.simulator.sim.model._model.opt.wind[2] == 0
     with pytest.raises(ConfigError, match=r"state\['model'\] must be this task's model of robosuite 1.5"):
         env.set_state({**state, "model": "<mujoco/>"})
     env.reset(seed=1)
@@ -223,7 +223,7 @@ def test_model_of_a_file_lasts_one_episode():
 
 
 def cube_size(env) -> float:
-    return env._robosuite.sim.model._model.geom("cube_g0").size[0]
+    return env.simulator.sim.model._model.geom("cube_g0").size[0]
 
 
 # ---- what an episode says -------------------------------------------------------------------------------------------

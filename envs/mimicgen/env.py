@@ -45,9 +45,9 @@ class MimicGen(RobosuiteEnv):
 
     def object_poses(self) -> dict[str, np.ndarray]:
         """Where the objects of the subtasks are, name -> (4, 4) homogeneous matrix, world frame, metres."""
-        inner = self._simulator()
+        inner = self.simulator
         return {one.object: inner.pose(one.object) for one in self.subtasks if one.object is not None}
 
     def subtask_signals(self) -> dict[str, bool]:
         """The end signals of the subtasks as they are now. A subtask ends when its signal changes."""
-        return {name: bool(value) for name, value in self._simulator().signals().items()}
+        return {name: bool(value) for name, value in self.simulator.signals().items()}
