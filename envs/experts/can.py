@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -33,11 +35,8 @@ class CanExpert(WaypointExpert):
             return True
         if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.12, bend=self.bends[0])):
             return False
-        return (
-            yield from arm.place(
-                self.over, self.into, bend=self.bends[1], aim=(0.03, 3), fit=(0.02, 3), steps=30, lost=self.lost
-            )
-        )
+        how: Any = {"aim": (0.03, 3), "fit": (0.02, 3), "steps": 30, "lost": self.lost, "opened": 0.01}
+        return (yield from arm.place(self.over, self.into, bend=self.bends[1], **how))
 
     def grasp(self) -> Pose:
         return self.can + self.grip_height * UP, downward(self.yaw)

@@ -123,16 +123,22 @@ class Arm:
         fit: tuple[float, float],
         steps: int,
         lost: Callable[[], bool],
+        opened: float = 0.0,
     ) -> Plan:
         """Carry what is held to ``over()``, let it down to ``into()`` in at most ``steps``, let go, and rise.
 
-        ``aim`` and ``fit`` are the tolerances of the two, in metres and radians.
+        ``aim`` and ``fit`` are the tolerances of the two, in metres and radians. With ``opened`` the hand stays until
+        the fingers are that much wider: they start late, and a pupil who sees neither their target nor that they
+        moved would take the rising hand for one that still carries.
         """
         if not (yield from self.move(over, CLOSED, bend=bend, tolerance=aim[0], turn_tolerance=aim[1], lost=lost)):
             return False
         if not (yield from self.move(into, CLOSED, tolerance=fit[0], turn_tolerance=fit[1], steps=steps, lost=lost)):
             return False
+        held = self.width
         yield from self.grip(OPEN)
+        if opened:
+            yield from self.wait(lambda: self.width > held + opened, OPEN, steps=15)
         return (yield from self.rise(0.1, OPEN))
 
     def grip(self, gripper: float, steps: int = 12) -> Plan:
