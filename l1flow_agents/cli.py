@@ -93,13 +93,11 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
     collect.add_argument("-o", "--output", required=True, help="robomimic file, such as square.hdf5")
     collect.add_argument("--seed", type=int, default=10_000, help="of the first episode (default: %(default)s)")
-    collect.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
 
     again = command("replay", run_replay, "Play demonstrations again; code 1 if one ends otherwise than its file says.")
     again.add_argument("file", help="robomimic file")
     again.add_argument("--demos", type=positive, metavar="N", help="only the first N")
     again.add_argument("--filter-key", metavar="KEY", help="only those under mask/KEY, such as valid")
-    again.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
 
     observe = command(
         "add-observations", run_add_observations, "Observe the states of a robomimic file; run again to continue."
@@ -116,7 +114,9 @@ def parser() -> argparse.ArgumentParser:
     observe.add_argument(
         "--actions", choices=["same", "absolute", "rotation-6d"], default="same", help="default: the file's own"
     )
-    observe.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
+
+    for sub in (collect, again, observe):
+        sub.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
 
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")

@@ -22,8 +22,8 @@ from l1flow_agents.data.robomimic_hdf5 import (
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.parallel import in_order
-from l1flow_agents.replay import POSE, begin, blamed, demo_for, last_step, make_simulation, simulation
-from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_rotation_6d
+from l1flow_agents.replay import begin, blamed, demo_for, last_step, make_simulation, simulation
+from l1flow_agents.rotations import POSE, matrix_to_axis_angle, pose_to_rotation_6d
 
 ACTIONS = ("same", "absolute", "rotation-6d")
 MADE_WITH = "add_observations"  # attribute of each demonstration: the settings, as JSON
@@ -98,17 +98,19 @@ def observe_demo(path: str, env_args: str, settings: str, form: str, name: str) 
             env.set_state({"states": row})
             observations.append(env.observe())
             successes.append(env.is_success())
-            poses.append(absolute(env, action))
+            if form != "same":
+                poses.append(absolute(env, action))
         observation, success = last_step(env, demo, actions, posture)
         observations.append(observation)
         successes.append(success)
+    converted = demo.actions if form == "same" else np.array(poses)
     past = {key: np.stack([one[key] for one in observations]) for key in observations[0]}
     rewards = np.array(successes[1:]) if demo.rewards is None else demo.rewards
     dones = np.array([*successes[1:-1], True]) if demo.dones is None else demo.dones
     return {
         "observations": {key: array[:-1] for key, array in past.items()},
         "next_observations": {key: array[1:] for key, array in past.items()},
-        "actions": {"same": demo.actions, "absolute": np.array(poses), "rotation-6d": to_rotation_6d(poses)}[form],
+        "actions": pose_to_rotation_6d(converted) if form == "rotation-6d" else converted,
         "states": demo.states,
         "rewards": rewards,
         "dones": dones,
@@ -128,13 +130,6 @@ def absolute(env: RobosuiteEnv, action: np.ndarray) -> np.ndarray:
         arm.set_goal(one[:6])
         poses.append(np.concatenate([arm.goal_pos, matrix_to_axis_angle(arm.goal_ori), one[6:]]))
     return np.concatenate(poses)
-
-
-def to_rotation_6d(actions: Sequence[np.ndarray]) -> np.ndarray:
-    """(T, 7 n) -> (T, 10 n)."""
-    arms = np.asarray(actions).reshape(len(actions), -1, POSE)
-    rotations = matrix_to_rotation_6d(axis_angle_to_matrix(arms[..., 3:6]))
-    return np.concatenate([arms[..., :3], rotations, arms[..., 6:]], axis=-1).reshape(len(actions), -1)
 
 
 def _check_same(path: str | os.PathLike, names: list[str], writer: RobomimicWriter, made_with: str) -> None:

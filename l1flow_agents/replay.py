@@ -21,9 +21,8 @@ from l1flow_agents.envs.robosuite_internals import robosuite
 from l1flow_agents.envs.robosuite_tasks import env_from_args
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.parallel import in_order
-from l1flow_agents.rotations import matrix_to_axis_angle, quaternion_to_matrix, rotation_6d_to_matrix
+from l1flow_agents.rotations import POSE, POSE_6D, matrix_to_axis_angle, pose_to_axis_angle, quaternion_to_matrix
 
-POSE, POSE_6D = 7, 10  # numbers an arm: position 3, axis-angle 3 or rotation-6d 6, gripper 1
 ASSETS = f"{Path(robosuite.__file__).parent}/models/assets/"
 
 
@@ -140,14 +139,7 @@ def demo_for(path: str, name: str, env: RobosuiteEnv) -> tuple[RawDemo, np.ndarr
             raise DatasetError(f"{path}: {name}: key {key!r} holds a NaN or infinity")
     if demo.rewards is not None and demo.rewards.ndim != 1:
         raise DatasetError(f"{path}: {name}: expected rewards of shape (n_steps,), found {demo.rewards.shape}")
-    return demo, demo.actions if demo.actions.shape[1] == width else to_axis_angle(demo.actions)
-
-
-def to_axis_angle(actions: np.ndarray) -> np.ndarray:
-    """(T, 10 n) -> (T, 7 n)."""
-    arms = actions.reshape(len(actions), -1, POSE_6D)
-    rotations = matrix_to_axis_angle(rotation_6d_to_matrix(arms[..., 3:9]))
-    return np.concatenate([arms[..., :3], rotations, arms[..., 9:]], axis=-1).reshape(len(actions), -1)
+    return demo, demo.actions if demo.actions.shape[1] == width else pose_to_axis_angle(demo.actions)
 
 
 def begin(env: RobosuiteEnv, demo: RawDemo) -> None:

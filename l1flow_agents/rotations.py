@@ -71,5 +71,26 @@ def matrix_to_quaternion(matrix: ArrayLike) -> np.ndarray:
     return np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
 
 
+# ---- pose actions: [position 3, rotation, gripper 1] an arm, the arms side by side --------------------------------
+
+POSE, POSE_6D = 7, 10  # numbers an arm with an axis-angle, with a rotation-6d
+
+
+def pose_to_axis_angle(actions: ArrayLike) -> np.ndarray:
+    """(..., 10 n) with rotation-6d -> (..., 7 n) with axis-angle."""
+    actions = np.asarray(actions, np.float64)
+    arms = actions.reshape(*actions.shape[:-1], -1, POSE_6D)
+    rotations = matrix_to_axis_angle(rotation_6d_to_matrix(arms[..., 3:9]))
+    return np.concatenate([arms[..., :3], rotations, arms[..., 9:]], axis=-1).reshape(*actions.shape[:-1], -1)
+
+
+def pose_to_rotation_6d(actions: ArrayLike) -> np.ndarray:
+    """(..., 7 n) with axis-angle -> (..., 10 n) with rotation-6d."""
+    actions = np.asarray(actions, np.float64)
+    arms = actions.reshape(*actions.shape[:-1], -1, POSE)
+    rotations = matrix_to_rotation_6d(axis_angle_to_matrix(arms[..., 3:6]))
+    return np.concatenate([arms[..., :3], rotations, arms[..., 6:]], axis=-1).reshape(*actions.shape[:-1], -1)
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
-
-import l1flow_agents  # noqa: F401  (registers the environments)
+from simulators import env_of
 
 MM = 0.001
 OPEN = 0.04  # a finger's way from the middle
-_made: dict[str, gym.Env] = {}
-
-
-def env_of(env_id: str) -> gym.Env:
-    """One environment an id for all tests of a file: they must not care what happened in it before."""
-    if env_id not in _made:
-        _made[env_id] = gym.make(env_id, obs_type="state")
-    return _made[env_id]
 
 
 def up(height: float) -> np.ndarray:

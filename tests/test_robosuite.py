@@ -6,7 +6,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from textwrap import dedent
 
@@ -14,8 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils import seeding
-from gymnasium.utils.env_checker import check_env
-from stable_baselines3.common import env_checker as sb3
+from simulators import assert_checkers_are_silent, env_of
 
 import l1flow_agents  # noqa: F401  (registers the environments)
 from l1flow_agents.envs.robosuite_env import _give_generator, robosuite
@@ -25,14 +23,6 @@ from l1flow_agents.errors import ConfigError
 IDS = ("Lift-v0", "Can-v0", "Square-v0", "Transport-v0", "ToolHang-v0")
 ONE_EACH_WAY = ("Lift-v0", "Square-v0")  # of the tasks that build the model every episode, and of those that keep it
 N_STEPS = 8
-_made: dict[str, gym.Env] = {}
-
-
-def env_of(env_id: str) -> gym.Env:
-    """One environment an id for the whole file: tests must not care what happened in it before."""
-    if env_id not in _made:
-        _made[env_id] = gym.make(env_id, obs_type="state")
-    return _made[env_id]
 
 
 def actions_for(env: gym.Env, n_steps: int = N_STEPS, seed: int = 0) -> np.ndarray:
@@ -65,10 +55,7 @@ def digest(env_id: str, seed: int) -> str:
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_checkers_are_silent(env_id):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check_env(env_of(env_id).unwrapped, skip_render_check=True)
-        sb3.check_env(env_of(env_id))
+    assert_checkers_are_silent(env_id)
 
 
 def test_absolute_control_is_bounded_by_the_reach():

@@ -8,10 +8,7 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.rotations import matrix_to_axis_angle, rotation_6d_to_matrix
-
-POSE = 7  # position 3, axis-angle 3, gripper 1
-POSE_6D = 10  # position 3, rotation-6d 6, gripper 1
+from l1flow_agents.rotations import POSE, POSE_6D, pose_to_axis_angle
 
 
 class Rotation6dAction(gym.ActionWrapper, RecordConstructorArgs):
@@ -58,5 +55,4 @@ class Rotation6dAction(gym.ActionWrapper, RecordConstructorArgs):
             raise ConfigError(
                 f"Rotation6dAction: expected two finite, independent rows a rotation, got {arms[:, 3:9].tolist()}"
             )
-        rotations = matrix_to_axis_angle(rotation_6d_to_matrix(arms[:, 3:9]))
-        return np.hstack([arms[:, :3], rotations, arms[:, 9:]]).ravel().astype(self.env.action_space.dtype)
+        return pose_to_axis_angle(arms.ravel()).astype(self.env.action_space.dtype)

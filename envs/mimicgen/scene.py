@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -26,10 +27,15 @@ TASK_ZOO_VIEWS = {
 OVERLAP = 0.0005  # metres: deeper than a contact
 LEANING = 0.001  # 1 - z component of an upright axis (2.56 degrees) is less
 
+
+class _SceneMeta(type(ManipulationEnv), ABCMeta):  # type: ignore[misc]
+    """robosuite's metaclass, and abstract methods."""
+
+
 Observations = dict[str, Callable[[], np.ndarray | float]]
 
 
-class Scene(ManipulationEnv):
+class Scene(ManipulationEnv, metaclass=_SceneMeta):
     """One task in robosuite; subclasses say what it is. How: see this package's docstring.
 
     Args:
@@ -60,15 +66,17 @@ class Scene(ManipulationEnv):
 
     # ---- what a task says -------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def make_objects(self) -> list[Any]:
-        raise NotImplementedError
+        """The task's objects, as robosuite's models."""
 
+    @abstractmethod
     def success(self) -> bool:
-        raise NotImplementedError
+        """Whether the task is solved."""
 
+    @abstractmethod
     def signals(self) -> dict[str, bool]:
         """The end signals of the subtasks."""
-        raise NotImplementedError
 
     def make_arena(self) -> Any:
         arena = robosuite.models.arenas.TableArena

@@ -1,0 +1,28 @@
+"""Simulated tasks that tests share, and the rules that each of them must keep."""
+
+from __future__ import annotations
+
+import warnings
+
+import gymnasium as gym
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common import env_checker as sb3
+
+import l1flow_agents  # noqa: F401  (registers the environments)
+
+_made: dict[str, gym.Env] = {}
+
+
+def env_of(env_id: str) -> gym.Env:
+    """One environment an id for all tests: they must not care what happened in it before."""
+    if env_id not in _made:
+        _made[env_id] = gym.make(env_id, obs_type="state")
+    return _made[env_id]
+
+
+def assert_checkers_are_silent(env_id: str) -> None:
+    """Gymnasium's and stable-baselines3's checkers, every warning an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env_of(env_id).unwrapped, skip_render_check=True)
+        sb3.check_env(env_of(env_id))
