@@ -19,6 +19,15 @@ EXPERTS = {
     "Square-v0": "square:SquareExpert",
     "Transport-v0": "transport:TransportExpert",
     "ToolHang-v0": "tool_hang:ToolHangExpert",
+    **{
+        f"{task}_{variant}-v0": f"mimicgen.{expert}"
+        for task, variants, expert in [
+            ("Square", "D0 D1 D2", "square:SquareExpert"),
+            ("Stack", "D0 D1", "stack:StackExpert"),
+            ("StackThree", "D0 D1", "stack:StackThreeExpert"),
+        ]
+        for variant in variants.split()
+    },
 }
 
 

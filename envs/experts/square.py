@@ -26,6 +26,8 @@ class SquareExpert(WaypointExpert):
     """Hand either way round on the handle, nut either way round on the peg, arcs to either side."""
 
     speeds = (0.6, 1.1)
+    peg = PEG
+    likely = 0.7  # to take the way with the least turning
 
     def see(self, objects: np.ndarray) -> None:
         self.nut, self.nut_rotation = objects[7:10], Rotation.from_quat(objects[10:14])
@@ -57,7 +59,7 @@ class SquareExpert(WaypointExpert):
                 turn = (nut - yaw + np.pi) % (2 * np.pi) - np.pi
                 if abs(turn) < 0.75 * np.pi and WRIST[0] < hand + turn < WRIST[1]:
                     ways.append((abs(hand) + abs(turn), hand - yaw, nut))
-        _, self.hand_turn, self.peg_yaw = choose(self.rng, sorted(ways)[:3], 0.7)
+        _, self.hand_turn, self.peg_yaw = choose(self.rng, sorted(ways)[:3], self.likely)
 
     def grasp(self) -> Pose:
         position = self.nut + self.nut_rotation.apply(HANDLE + self.offset)
@@ -65,13 +67,13 @@ class SquareExpert(WaypointExpert):
 
     def over(self) -> Pose:
         """The nut above the peg; sideways only as far as it has been lifted."""
-        goal = PEG + self.carry * UP
-        near = np.hypot(*(PEG - self.nut)[:2]) < 0.12
+        goal = self.peg + self.carry * UP
+        near = np.hypot(*(self.peg - self.nut)[:2]) < 0.12
         lifted = np.clip((self.nut[2] - (0.96 if near else 0.86)) / 0.03, 0, 1)
         return self.hold(self.nut + (goal - self.nut) * [lifted, lifted, 1])
 
     def onto(self) -> Pose:
-        return self.hold(PEG - 0.09 * UP)
+        return self.hold(self.peg - 0.09 * UP)
 
     def hold(self, position: np.ndarray) -> Pose:
         """Hand pose for the nut to be there, level and turned for the peg."""
@@ -83,4 +85,4 @@ class SquareExpert(WaypointExpert):
         return bool(np.linalg.norm(self.arm.position - handle) > 0.05)
 
     def done(self) -> bool:
-        return bool(np.all(np.abs(self.nut - PEG)[:2] < 0.02) and self.nut[2] < 0.87)
+        return bool(np.all(np.abs(self.nut - self.peg)[:2] < 0.02) and self.nut[2] < 0.87)

@@ -1,0 +1,1 @@
+"""Waypoint experts for MimicGen's tasks."""

@@ -1,0 +1,26 @@
+"""MimicGen's Square: `SquareExpert` in one manner, and in MimicGen's order of observations."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from l1flow_agents.envs.experts import square
+from l1flow_agents.envs.experts.waypoints import UP
+
+PEG_HALF = 0.1  # of its height
+
+
+class SquareExpert(square.SquareExpert):
+    """The least turning, without arcs; D1 and D2 show where the peg stands, none shows its turn."""
+
+    speeds, noise, likely = (0.6, 0.9), 0.05, 1.0
+
+    def see(self, objects: np.ndarray) -> None:
+        self.nut, self.nut_rotation = objects[:3], Rotation.from_quat(objects[3:7])
+        if len(objects) > 14:
+            self.peg = objects[14:17] + PEG_HALF * UP
+
+    def draw(self) -> None:
+        self.offset, self.bends = np.array([0.004, 0.0, 0.0]), (0.0, 0.0)
+        self.slope, self.carry = 1.5, 0.045

@@ -1,0 +1,96 @@
+"""MimicGen's Stack and StackThree: cubes onto one another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from l1flow_agents.envs.experts.waypoints import (
+    UP,
+    Arm,
+    Plan,
+    Pose,
+    WaypointExpert,
+    downward,
+    turns,
+    yaw_of,
+)
+
+FACES = np.pi / 2  # a cube looks the same after this turn
+HALF_A = 0.02  # of cubes A and C
+REST = {"B": 0.025, "A": 0.02}  # half heights of those that something is put upon
+
+
+class Cube(NamedTuple):
+    position: np.ndarray
+    rotation: Rotation
+
+    @property
+    def yaw(self) -> float:
+        return yaw_of(self.rotation)
+
+
+class StackExpert(WaypointExpert):
+    """Each cube is held by its faces, with the least turning, and put on the next one face along face."""
+
+    speeds, noise = (0.6, 0.9), 0.05
+    moves: tuple[tuple[str, str], ...] = (("A", "B"),)  # which onto which, in order
+
+    def see(self, objects: np.ndarray) -> None:
+        self.cubes = {
+            "A": Cube(objects[:3], Rotation.from_quat(objects[3:7])),
+            "B": Cube(objects[7:10], Rotation.from_quat(objects[10:14])),
+        }
+
+    def draw(self) -> None:
+        self.slope = 1.5
+
+    def plan(self, arm: Arm) -> Plan:
+        todo = [move for move in self.moves if not self.done(*move)]
+        if not todo:
+            return True
+        upper, lower = todo[0]
+        turn = turns(self.cubes[upper].yaw, FACES, -FACES / 2, FACES / 2)[0] - self.cubes[upper].yaw
+
+        def grasp() -> Pose:
+            return self.cubes[upper].position, downward(self.cubes[upper].yaw + turn)
+
+        if not (yield from arm.pick(grasp, slope=self.slope, hover=0.08)):
+            return False
+        held = self.cubes[upper].yaw
+        yaw = held + turns(self.cubes[lower].yaw - held, FACES, -FACES / 2, FACES / 2)[0]
+
+        def at(height: float) -> Pose:
+            """Hand pose for the held cube to be so high over the middle of the lower one."""
+            goal = self.cubes[lower].position + (REST[lower] + HALF_A + height) * UP
+            level = Rotation.from_euler("z", yaw)
+            return arm.carry((self.cubes[upper].position, self.cubes[upper].rotation), (goal, level))
+
+        def over() -> Pose:
+            """Sideways only as far as it has been lifted."""
+            position, rotation = at(0.04)
+            lifted = np.clip((self.cubes[upper].position[2] - 0.83) / 0.03, 0, 1)
+            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation
+
+        def lost() -> bool:
+            return bool(np.linalg.norm(arm.position - self.cubes[upper].position) > 0.04)
+
+        return (
+            yield from arm.place(
+                over, lambda: at(0.002), bend=0.0, aim=(0.01, 0.1), fit=(0.006, 0.2), steps=30, lost=lost
+            )
+        )
+
+    def done(self, upper: str, lower: str) -> bool:
+        away = self.cubes[upper].position - self.cubes[lower].position
+        return bool(np.hypot(*away[:2]) < 0.04 and 0.02 < away[2] < 0.06)
+
+
+class StackThreeExpert(StackExpert):
+    moves = (("A", "B"), ("C", "A"))
+
+    def see(self, objects: np.ndarray) -> None:
+        super().see(objects)
+        self.cubes["C"] = Cube(objects[23:26], Rotation.from_quat(objects[26:30]))
