@@ -170,6 +170,13 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         """Whether the task is solved in the present state."""
         return bool(self._robosuite._check_success())
 
+    def eef_pose(self, arm: int = 0) -> np.ndarray:
+        """The grip site as a homogeneous matrix (4, 4), world frame: what actions move and absolute ones name."""
+        inner = self.simulator
+        site, pose = inner.robots[arm].eef_site_id["right"], np.eye(4)
+        pose[:3, :3], pose[:3, 3] = inner.sim.data.site_xmat[site].reshape(3, 3), inner.sim.data.site_xpos[site]
+        return pose
+
     def get_state(self) -> dict[str, Any]:
         """Everything that decides the future, for `set_state` of any environment of this task.
 

@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   l1flow rollout --env PushT-v0                  film a bundled agent
   l1flow eval pusht-state -n 100                 score it on the test seeds
   l1flow collect --env Square-v0 -o square.hdf5  make demonstrations with the task's expert
+  l1flow generate --env Square_D2-v0 --source square_d0.hdf5   make many from a few, in new scenes
   l1flow replay square.hdf5                      does the simulator repeat them?
   l1flow download pusht                          fetch the human demonstrations
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
@@ -94,6 +95,19 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("-o", "--output", required=True, help="robomimic file, such as square.hdf5")
     collect.add_argument("--seed", type=int, default=10_000, help="of the first episode (default: %(default)s)")
 
+    generate = command(
+        "generate", run_generate, "Make demonstrations from a few of them, by MimicGen's method; run again to continue."
+    )
+    generate.add_argument("--env", required=True, help="environment id, any variant of the source's task")
+    generate.add_argument("--source", required=True, help="robomimic file of delta actions, such as square_d0.hdf5")
+    generate.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
+    generate.add_argument("-o", "--output", help="default: the environment's name, such as square_d2.hdf5")
+    generate.add_argument("--task", help="YAML file of the subtasks, for a task that does not know its own")
+    generate.add_argument("--sources", type=positive, metavar="N", help="follow only the first N demonstrations")
+    generate.add_argument("--filter-key", metavar="KEY", help="follow only those under mask/KEY")
+    generate.add_argument("--noise", type=float, default=0.05, help="of actions, in their units (default: %(default)s)")
+    generate.add_argument("--seed", type=int, default=20_000, help="of the first attempt (default: %(default)s)")
+
     again = command("replay", run_replay, "Play demonstrations again; code 1 if one ends otherwise than its file says.")
     again.add_argument("file", help="robomimic file")
     again.add_argument("--demos", type=positive, metavar="N", help="only the first N")
@@ -115,7 +129,7 @@ def parser() -> argparse.ArgumentParser:
         "--actions", choices=["same", "absolute", "rotation-6d"], default="same", help="default: the file's own"
     )
 
-    for sub in (collect, again, observe):
+    for sub in (collect, generate, again, observe):
         sub.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
 
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
@@ -190,6 +204,27 @@ def run_collect(arguments: argparse.Namespace) -> int:
         arguments.env, arguments.demos, arguments.output, arguments.workers, arguments.seed, progress_bar=True
     )
     print(f"{arguments.output}: {done.n_demos} demonstrations; the expert's success rate {done}")
+    return 0
+
+
+def run_generate(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.generation import generate
+
+    output = arguments.output or f"{arguments.env.split(':')[-1].rpartition('-v')[0].lower()}.hdf5"
+    done = generate(
+        arguments.env,
+        arguments.source,
+        arguments.demos,
+        output,
+        arguments.task,
+        arguments.sources,
+        arguments.filter_key,
+        arguments.noise,
+        arguments.workers,
+        arguments.seed,
+        progress_bar=True,
+    )
+    print(f"{output}: {done.n_demos} demonstrations; the attempts' success rate {done}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from functools import cache, partial
 from itertools import count
@@ -54,28 +55,47 @@ def collect(
         ConfigError: no such environment or expert. WorkerError: a process died.
         DatasetError: ``output`` is damaged or was collected otherwise, or none of 50 episodes succeeded.
     """
-    if n_demos < 1 or n_workers < 1 or seed < 0:
-        raise ConfigError(f"expected n_demos >= 1, n_workers >= 1 and seed >= 0, got {n_demos}, {n_workers} and {seed}")
+    check_wanted(n_demos, n_workers, seed)
     env_id = find_spec(env_id).id
     make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
-    with RobomimicWriter(output, _recorder(env_id).unwrapped.env_args()) as writer:
-        first = _next_seed(writer, seed)
-        episodes = in_order(partial(run_expert, env_id), count(first), n_workers)
-        with (
-            closing(episodes),
-            tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar,
-        ):
-            for n_episodes in count(first - seed + 1):
-                if len(writer) >= n_demos:
-                    break
-                demo = next(episodes)
-                if demo is not None:
-                    writer.append(**demo, attributes={"seed": seed + n_episodes - 1})
-                    bar.update()
-                elif not len(writer) and n_episodes >= HOPELESS:
-                    raise DatasetError(f"{env_id}: the expert failed in all of {n_episodes} episodes")
-                bar.set_postfix(success=f"{len(writer) / n_episodes:.2f}", refresh=False)
-        return Collected(len(writer), _next_seed(writer, seed) - seed)
+    with RobomimicWriter(output, recorder(env_id).unwrapped.env_args()) as writer:
+        return fill(writer, partial(run_expert, env_id), n_demos, n_workers, seed, progress_bar)
+
+
+def check_wanted(n_demos: int, n_workers: int, seed: int) -> None:
+    if n_demos < 1 or n_workers < 1 or seed < 0:
+        raise ConfigError(f"expected n_demos >= 1, n_workers >= 1 and seed >= 0, got {n_demos}, {n_workers} and {seed}")
+
+
+def fill(
+    writer: RobomimicWriter,
+    run: Callable[[int], dict[str, Any] | None],
+    n_demos: int,
+    n_workers: int,
+    seed: int,
+    progress_bar: bool,
+) -> Collected:
+    """Append ``run(seed)``, ``run(seed + 1)`` and so on, where they are not None, until there are ``n_demos``.
+
+    Continues after the last seed that ``writer`` has.
+    """
+    first = _next_seed(writer, seed)
+    episodes = in_order(run, count(first), n_workers)
+    with (
+        closing(episodes),
+        tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar,
+    ):
+        for n_episodes in count(first - seed + 1):
+            if len(writer) >= n_demos:
+                break
+            demo = next(episodes)
+            if demo is not None:
+                writer.append(**{**demo, "attributes": {**demo.get("attributes", {}), "seed": seed + n_episodes - 1}})
+                bar.update()
+            elif not len(writer) and n_episodes >= HOPELESS:
+                raise DatasetError(f"{writer.path}: all of {n_episodes} episodes failed")
+            bar.set_postfix(success=f"{len(writer) / n_episodes:.2f}", refresh=False)
+    return Collected(len(writer), _next_seed(writer, seed) - seed)
 
 
 def _next_seed(writer: RobomimicWriter, first: int) -> int:
@@ -90,7 +110,7 @@ def _next_seed(writer: RobomimicWriter, first: int) -> int:
 
 def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:
     """The expert's episode from ``reset(seed=seed)``, as arguments of `RobomimicWriter.append`; None if it failed."""
-    env, kept = _recorder(env_id), _Kept()
+    env, kept = recorder(env_id), Kept()
     env.writer = kept
     observation, _ = env.reset(seed=seed)
     expert = make_expert(env_id, np.random.default_rng([seed, 1]))  # a stream of its own, not the environment's
@@ -101,7 +121,7 @@ def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:
     return kept.demo
 
 
-class _Kept:
+class Kept:
     """The one demonstration of an episode, if it was kept."""
 
     demo: dict[str, Any] | None = None
@@ -111,6 +131,6 @@ class _Kept:
 
 
 @cache
-def _recorder(env_id: str) -> RecordRollouts:
+def recorder(env_id: str) -> RecordRollouts:
     """One environment a process: building a simulator takes longer than an episode."""
-    return RecordRollouts(gym.make(env_id, obs_type="state"), _Kept(), keep="success")
+    return RecordRollouts(gym.make(env_id, obs_type="state"), Kept(), keep="success")

@@ -1,0 +1,148 @@
+"""Attempts in new scenes, and the successes in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l1flow_agents.collection import Collected, Kept, check_wanted, fill, recorder
+from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.envs import find_spec
+from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.generation.segments import CHOICES, action_towards, interpolate
+from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
+from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
+from l1flow_agents.envs.robosuite_env import RobosuiteEnv
+
+GENERATION_SEED = 20_000  # first seed; collections start at 10000, validation at 50000, the test at 100000
+N_INTERPOLATED = 5  # waypoints from one segment to the next
+SETTLING = 10  # steps at the last target: a source that ends with its success shows no moment after it
+RECIPE = "recipe"  # attribute of each demonstration: a digest of everything that it follows from but its seed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an attempt follows from, but for its seed."""
+
+    env_id: str
+    spec: TaskSpec
+    sources: tuple[Source, ...]
+    noise: float
+
+    @cached_property
+    def digest(self) -> str:
+        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, N_INTERPOLATED, SETTLING)).encode())
+        for source in self.sources:
+            made.update(repr(source.ends).encode())
+            for array in (source.steps.targets, source.steps.gripper, *source.steps.objects.values()):
+                made.update(np.ascontiguousarray(array).tobytes())
+        return made.hexdigest()[:16]
+
+
+def generate(
+    env_id: str,
+    source: str | os.PathLike,
+    n_demos: int,
+    output: str | os.PathLike,
+    task: str | os.PathLike | None = None,
+    n_sources: int | None = None,
+    filter_key: str | None = None,
+    noise: float = 0.05,
+    n_workers: int = 1,
+    seed: int = GENERATION_SEED,
+    progress_bar: bool = False,
+) -> Collected:
+    """Follow demonstrations of ``source`` in new scenes of ``env_id`` until ``output`` holds ``n_demos`` successes.
+
+    Each subtask of a source is moved to where its object now is, reached by five interpolated waypoints, and followed
+    closed loop with action noise (Mandlekar et al. 2023, section 4; settings of its core data sets). An attempt ends
+    with its success. Attempt k starts from ``seed + k``, so the file depends neither on ``n_workers`` nor on
+    interruptions: run again, it continues after the last seed kept.
+
+    Args:
+        env_id: any variant of the source's task.
+        source: robomimic file of delta actions of one arm, such as `collect` writes.
+        task: a task file (`read_task_spec`); None: what the environment says itself.
+        n_sources, filter_key: only the first so many demonstrations, of those under ``mask/<filter_key>``.
+        noise: standard deviation on the six pose numbers of an action, in action units; none while interpolating.
+
+    Raises:
+        ConfigError: no such environment, or it knows no subtasks and ``task`` is None. WorkerError: a process died.
+        DatasetError: ``source`` cannot be cut into the subtasks, ``output`` is damaged or was made otherwise, or no
+            attempt of the first 50 succeeded.
+    """
+    check_wanted(n_demos, n_workers, seed)
+    if not noise >= 0:
+        raise ConfigError(f"expected noise >= 0, got {noise}")
+    if Path(source).resolve() == Path(output).resolve():
+        raise ConfigError(f"expected an output other than the source, got {output} twice")
+    env_id = find_spec(env_id).id
+    env = recorder(env_id).unwrapped
+    if not isinstance(env, RobosuiteEnv):
+        raise ConfigError(f"{env_id}: expected a robosuite task")
+    spec = spec_of(env) if task is None else read_task_spec(task)
+    recipe = Recipe(env_id, spec, tuple(read_sources(source, spec, n_sources, filter_key)), noise)
+    with RobomimicWriter(output, env.env_args()) as writer:
+        if len(writer) and (found := writer.attributes(0).get(RECIPE)) != recipe.digest:
+            raise DatasetError(
+                f"{output}: expected to continue with recipe {recipe.digest}, found {found}: other sources"
+            )
+        return fill(writer, partial(attempt, recipe), n_demos, n_workers, seed, progress_bar)
+
+
+def attempt(recipe: Recipe, seed: int) -> dict[str, Any] | None:
+    """One attempt from ``reset(seed=seed)``, as arguments of `RobomimicWriter.append`; None if it failed."""
+    env, kept, log = recorder(recipe.env_id), Kept(), StepLog()
+    env.writer = kept
+    env.reset(seed=seed)
+    inner: Any = env.unwrapped
+    rng = np.random.default_rng([seed, 1])  # a stream of its own, not the environment's
+    chosen: list[int] = []
+    for target, gripper, noise in plan(recipe, inner, rng, chosen):
+        pose = np.clip(action_towards(target, inner.eef_pose()) + noise * rng.normal(size=6), -1, 1)
+        action = np.array([*pose, gripper], np.float32)
+        log.add(inner, recipe.spec, action)
+        _, _, terminated, truncated, _ = env.step(action)
+        if terminated or truncated:
+            break
+    if kept.demo is None:
+        return None
+    info = {**log.steps().info(), "src_demo_inds": np.array(chosen)}
+    return {**kept.demo, "extra": {INFO: info}, "attributes": {RECIPE: recipe.digest}}
+
+
+def plan(
+    recipe: Recipe, env: RobosuiteEnv, rng: np.random.Generator, chosen: list[int]
+) -> Iterator[tuple[np.ndarray, float, float]]:
+    """Target pose (4, 4), gripper command and noise of each step; asked for the next one when that has been executed.
+
+    ``chosen`` receives the index of each subtask's source.
+    """
+    spec = recipe.spec
+    by_source = [source.segments(spec, rng) for source in recipe.sources]
+    target = env.eef_pose()
+    for number, subtask in enumerate(spec.subtasks):
+        reference = np.eye(4) if subtask.object is None else spec.object_poses(env)[subtask.object]
+        candidates = [segments[number] for segments in by_source]
+        if spec.choose_every_subtask or not number:
+            among = CHOICES[subtask.choice](candidates, reference, env.eef_pose(), **dict(subtask.choice_kwargs))
+            index = int(rng.choice(among))
+        chosen.append(index)
+        segment = candidates[index].moved_to(reference)
+        targets, gripper = segment.targets, segment.gripper
+        if not number:  # from where the source's hand started, so that its first step is not hurried
+            targets = np.concatenate([segment.start[None], targets])
+            gripper = np.concatenate([gripper[:1], gripper])
+        for between in interpolate(target, targets[0], N_INTERPOLATED):
+            yield between, gripper[0], 0.0
+        for target, command in zip(targets, gripper, strict=True):
+            yield target, command, recipe.noise
+    for _ in range(SETTLING):
+        yield target, command, 0.0

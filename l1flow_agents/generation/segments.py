@@ -1,0 +1,104 @@
+"""The geometry of MimicGen's method. Poses are homogeneous matrices (..., 4, 4), world frame, metres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+
+POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5  # metres and radians of an action of 1
+SAME_TURN = 0.05  # radians: less is not worth interpolating
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps of a source that move with one object.
+
+    ``start`` (4, 4): where the hand was before its first step; ``targets`` (T, 4, 4): where each action sends it;
+    ``gripper`` (T,): its command; ``reference`` (4, 4): the object at the first step, identity for the world.
+    """
+
+    start: np.ndarray
+    targets: np.ndarray
+    gripper: np.ndarray
+    reference: np.ndarray
+
+    def moved_to(self, reference: np.ndarray) -> Segment:
+        """The segment as seen from its object, which now is at ``reference``: every pose T becomes O' O^-1 T."""
+        move = reference @ inverse(self.reference)
+        return Segment(move @ self.start, move @ self.targets, self.gripper, reference)
+
+
+def action_target(pose: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """Where the delta actions (..., >=6) send the hand from ``pose`` (..., 4, 4)."""
+    target = pose.copy()
+    target[..., :3, 3] += POSITION_SCALE * action[..., :3]
+    target[..., :3, :3] = axis_angle_to_matrix(ROTATION_SCALE * action[..., 3:6]) @ pose[..., :3, :3]
+    return target
+
+
+def action_towards(target: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    """The six numbers in [-1, 1] that send the hand from ``pose`` to ``target``, or as far as one step gets."""
+    turn = matrix_to_axis_angle(target[:3, :3] @ pose[:3, :3].T)
+    return np.clip([*(target - pose)[:3, 3] / POSITION_SCALE, *turn / ROTATION_SCALE], -1, 1)
+
+
+def interpolate(first: np.ndarray, last: np.ndarray, n: int) -> np.ndarray:
+    """``n`` poses (n, 4, 4) between the two, both ends excluded: a straight line, and a turn about one axis."""
+    parts = np.arange(1, n + 1) / (n + 1)
+    turn = matrix_to_axis_angle(last[:3, :3] @ first[:3, :3].T)
+    poses = np.tile(last, (n, 1, 1))
+    poses[:, :3, 3] = first[:3, 3] + parts[:, None] * (last - first)[:3, 3]
+    if np.linalg.norm(turn) >= SAME_TURN:
+        poses[:, :3, :3] = axis_angle_to_matrix(parts[:, None] * turn) @ first[:3, :3]
+    return poses
+
+
+def distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Metres between the positions plus radians between the orientations."""
+    turn = matrix_to_axis_angle(one[:3, :3] @ other[:3, :3].T)
+    return float(np.linalg.norm((one - other)[:3, 3]) + np.linalg.norm(turn))
+
+
+def inverse(pose: np.ndarray) -> np.ndarray:
+    back = np.eye(4)
+    back[:3, :3] = pose[:3, :3].T
+    back[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
+    return back
+
+
+def cut(signal: np.ndarray, first: int) -> int | None:
+    """The end (exclusive) of a segment: after the first step, not before ``first``, at which ``signal`` changed."""
+    changes = np.flatnonzero(signal[1:] != signal[:-1]) + 1
+    later = changes[changes >= first]
+    return int(later[0]) + 1 if len(later) else None
+
+
+# ---- which source ---------------------------------------------------------------------------------------------------
+
+
+def choose_random(segments: Sequence[Segment], reference: np.ndarray, hand: np.ndarray, k: int = 0) -> np.ndarray:
+    return np.arange(len(segments))
+
+
+def choose_nearest_object(
+    segments: Sequence[Segment], reference: np.ndarray, hand: np.ndarray, k: int = 3
+) -> np.ndarray:
+    return np.argsort([distance(one.reference, reference) for one in segments])[:k]
+
+
+def choose_nearest_robot(
+    segments: Sequence[Segment], reference: np.ndarray, hand: np.ndarray, k: int = 3
+) -> np.ndarray:
+    return np.argsort([distance(one.moved_to(reference).start, hand) for one in segments])[:k]
+
+
+CHOICES = {
+    "random": choose_random,
+    "nearest_object": choose_nearest_object,
+    "nearest_robot": choose_nearest_robot,
+}

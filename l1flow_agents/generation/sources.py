@@ -1,0 +1,149 @@
+"""Source demonstrations: what each step knew, and where the subtasks end."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_demo, read_env_args
+from l1flow_agents.envs.robosuite_env import RobosuiteEnv
+from l1flow_agents.errors import DatasetError
+from l1flow_agents.generation.segments import Segment, action_target, cut
+from l1flow_agents.generation.task import GRIPPER, TaskSpec
+from l1flow_agents.replay import begin, blamed, demo_for, make_simulation
+
+INFO = "datagen_info"  # MimicGen's name for what `Steps` holds
+
+
+@dataclass(frozen=True)
+class Steps:
+    """An episode of T steps, before each action: poses (T, 4, 4), signals (T,) bool, gripper (T,)."""
+
+    hand: np.ndarray
+    objects: dict[str, np.ndarray]
+    signals: dict[str, np.ndarray]
+    targets: np.ndarray
+    gripper: np.ndarray
+
+    def info(self) -> dict[str, Any]:
+        """As MimicGen stores it, for `RobomimicWriter.append`."""
+        signals = {name: values.astype(np.int64) for name, values in self.signals.items() if name != GRIPPER}
+        return {
+            "eef_pose": self.hand,
+            "object_poses": self.objects,
+            "subtask_term_signals": signals,
+            "target_pose": self.targets,
+            "gripper_action": self.gripper[:, None],
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """A demonstration and the ends (exclusive) of its subtasks, before any offset."""
+
+    name: str
+    steps: Steps
+    ends: tuple[int, ...]
+
+    def segments(self, spec: TaskSpec, rng: np.random.Generator) -> list[Segment]:
+        """Its pieces, with offsets drawn anew; an offset never swallows the next piece."""
+        ends = []
+        for subtask, end, following in zip(spec.subtasks, self.ends, [*self.ends[1:], None], strict=True):
+            drawn = end if following is None else end + int(rng.integers(*subtask.offset, endpoint=True))
+            ends.append(drawn if following is None else min(drawn, following - 1))
+        return [
+            Segment(
+                start=self.steps.hand[first],
+                targets=self.steps.targets[first:end],
+                gripper=self.steps.gripper[first:end],
+                reference=np.eye(4) if subtask.object is None else self.steps.objects[subtask.object][first],
+            )
+            for subtask, first, end in zip(spec.subtasks, [0, *ends[:-1]], ends, strict=True)
+        ]
+
+
+def read_sources(
+    path: str | os.PathLike, spec: TaskSpec, n_sources: int | None = None, filter_key: str | None = None
+) -> list[Source]:
+    """The first ``n_sources`` demonstrations of a robomimic file of delta actions, cut into subtasks.
+
+    What each step knew is the file's ``datagen_info``, or is asked of the simulator, in the stored states.
+
+    Raises:
+        DatasetError: names the file, the demonstration and the reason.
+    """
+    env = make_simulation(path, read_env_args(path))
+    if env.control != "delta" or env.task.n_arms != 1:
+        raise DatasetError(f"{path}: expected delta actions of one arm, found {env.control} of {env.task.n_arms}")
+    env.reset(seed=0)
+    try:
+        return [_source(os.fspath(path), name, env, spec) for name in demo_names(path, filter_key)[:n_sources]]
+    finally:
+        env.close()
+
+
+def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
+    with blamed(path, name):
+        demo, actions = demo_for(path, name, env)
+        steps = (
+            _stored(demo) if f"{INFO}/eef_pose" in demo.extra and not spec.bodies else _asked(demo, actions, env, spec)
+        )
+    ends: list[int] = []
+    for number, subtask in enumerate(spec.subtasks):
+        if subtask.object is not None and subtask.object not in steps.objects:
+            raise DatasetError(f"{path}: {name}: no pose of {subtask.object!r}, found {sorted(steps.objects)}")
+        if subtask.signal is None:
+            ends.append(len(actions))
+            continue
+        if subtask.signal not in steps.signals:
+            raise DatasetError(f"{path}: {name}: no signal {subtask.signal!r}, found {sorted(steps.signals)}")
+        end = cut(steps.signals[subtask.signal], ends[-1] if ends else 0)
+        if end is None or end >= len(actions):
+            raise DatasetError(f"{path}: {name}: subtask {number} never ends, {subtask.signal!r} does not change")
+        ends.append(end)
+    return Source(name, steps, tuple(ends))
+
+
+def _stored(demo: RawDemo) -> Steps:
+    def under(part: str) -> dict[str, np.ndarray]:
+        prefix = f"{INFO}/{part}/"
+        return {key.removeprefix(prefix): array for key, array in demo.extra.items() if key.startswith(prefix)}
+
+    gripper = demo.actions[:, -1]
+    signals = {name: values.ravel().astype(bool) for name, values in under("subtask_term_signals").items()}
+    hand, targets = demo.extra[f"{INFO}/eef_pose"], demo.extra[f"{INFO}/target_pose"]
+    return Steps(hand, under("object_poses"), {**signals, GRIPPER: gripper > 0}, targets, gripper)
+
+
+def _asked(demo: RawDemo, actions: np.ndarray, env: RobosuiteEnv, spec: TaskSpec) -> Steps:
+    begin(env, demo)
+    log = StepLog()
+    for row, action in zip(demo.states, actions, strict=True):
+        env.set_state({"states": row})
+        log.add(env, spec, action)
+    return log.steps()
+
+
+class StepLog:
+    """Gathers `Steps`."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[np.ndarray, dict[str, np.ndarray], dict[str, bool], np.ndarray]] = []
+
+    def add(self, env: RobosuiteEnv, spec: TaskSpec, action: np.ndarray) -> None:
+        """The present state, before ``action``."""
+        self._rows.append((env.eef_pose(), spec.object_poses(env), spec.signals(env, action[-1]), np.array(action)))
+
+    def steps(self) -> Steps:
+        hands, objects, signals, actions = zip(*self._rows, strict=True)
+        hand, action = np.stack(hands), np.stack(actions)
+        return Steps(
+            hand=hand,
+            objects={name: np.stack([one[name] for one in objects]) for name in objects[0]},
+            signals={name: np.array([one[name] for one in signals]) for name in signals[0]},
+            targets=action_target(hand, action),
+            gripper=action[:, -1].copy(),
+        )

@@ -1,0 +1,113 @@
+"""What generation must know of a task: from its environment, or from a YAML file for a user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from l1flow_agents.config import check_names, choose, nearest
+from l1flow_agents.envs.mimicgen.spec import Subtask
+from l1flow_agents.envs.robosuite_env import RobosuiteEnv
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.generation.segments import CHOICES
+
+GRIPPER = "gripper"  # a signal that every task has: whether the gripper is told to close
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """The subtasks of a demonstration, in order, and where their objects are.
+
+    ``choose_every_subtask``: each subtask may come from another source, else all of an episode come from one.
+    ``bodies``: object -> name of its body in MuJoCo; empty: the environment tells, by ``object_poses()``.
+    """
+
+    subtasks: tuple[Subtask, ...]
+    choose_every_subtask: bool = False
+    bodies: tuple[tuple[str, str], ...] = ()
+
+    def object_poses(self, env: RobosuiteEnv) -> dict[str, np.ndarray]:
+        """Where the objects now are, name -> (4, 4)."""
+        if not self.bodies:
+            return env.object_poses()  # type: ignore[attr-defined]
+        data, model = env.simulator.sim.data, env.simulator.sim.model
+        poses = {}
+        for name, body in self.bodies:
+            if body not in model.body_names:
+                raise ConfigError(f"bodies: the model has no body {body!r}{nearest(body, model.body_names)}")
+            poses[name] = np.eye(4)
+            poses[name][:3, :3], poses[name][:3, 3] = data.get_body_xmat(body), data.get_body_xpos(body)
+        return poses
+
+    def signals(self, env: RobosuiteEnv, gripper: float) -> dict[str, bool]:
+        """The end signals in the present state, before an action with this gripper command."""
+        own = env.subtask_signals() if hasattr(env, "subtask_signals") else {}
+        return {**own, GRIPPER: gripper > 0}
+
+
+def spec_of(env: RobosuiteEnv) -> TaskSpec:
+    """What the environment says itself.
+
+    Raises:
+        ConfigError: it says nothing.
+    """
+    if not hasattr(env, "subtasks"):
+        raise ConfigError(f"{env.spec.id if env.spec else env}: no subtasks are known; give a task file (--task)")
+    return TaskSpec(env.subtasks, env.choose_every_subtask)
+
+
+def read_task_spec(path: str | os.PathLike) -> TaskSpec:
+    """A task file::
+
+        bodies: {can: Can_main}          # object: its body in MuJoCo
+        choose_every_subtask: false
+        subtasks:
+          - {object: can, signal: gripper, offset: [5, 10], choice: nearest_object, k: 3}
+          - {object: null}               # null: stays where it is in the world
+
+    ``signal`` ends a subtask when it changes: ``gripper``, the gripper's command, or one of the environment's
+    ``subtask_signals()``. The last subtask ends with the episode.
+
+    Raises:
+        ConfigError: names the file and what is wrong.
+    """
+    try:
+        given = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected a task file in YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(given, dict) or not isinstance(given.get("subtasks"), list) or not given["subtasks"]:
+        raise ConfigError(f"{path}: expected a mapping with a list of subtasks")
+    check_names(given, ["bodies", "choose_every_subtask", "subtasks"], str(path))
+    bodies = given.get("bodies") or {}
+    if not isinstance(bodies, dict) or not all(isinstance(body, str) for body in bodies.values()):
+        raise ConfigError(f"{path}: expected bodies as object: name of its body, found {bodies!r}")
+    last = len(given["subtasks"]) - 1
+    subtasks = tuple(_subtask(f"{path}: subtask {i}", one, i == last) for i, one in enumerate(given["subtasks"]))
+    if bodies and (unknown := {one.object for one in subtasks} - {None, *bodies}):
+        raise ConfigError(f"{path}: subtasks move with {sorted(map(str, unknown))}, which are not among the bodies")
+    return TaskSpec(subtasks, bool(given.get("choose_every_subtask", False)), tuple(bodies.items()))
+
+
+def _subtask(where: str, given: Any, last: bool) -> Subtask:
+    if not isinstance(given, dict) or "object" not in given:
+        raise ConfigError(f"{where}: expected a mapping with at least 'object', found {given!r}")
+    check_names(given, ["object", "signal", "offset", "choice", "k"], where)
+    offset = given.get("offset", [0, 0])
+    if not (isinstance(offset, list) and len(offset) == 2 and all(isinstance(one, int) for one in offset)):
+        raise ConfigError(f"{where}: expected offset as two whole numbers of steps, found {offset!r}")
+    if not 0 <= offset[0] <= offset[1]:
+        raise ConfigError(f"{where}: expected 0 <= first offset <= last, found {offset!r}")
+    if last != (given.get("signal") is None):
+        raise ConfigError(f"{where}: expected a signal for every subtask but the last, found {given.get('signal')!r}")
+    choose(given.get("choice", "random"), CHOICES, f"choice of {where}")
+    k = given.get("k", 3)
+    if not isinstance(k, int) or k < 1:
+        raise ConfigError(f"{where}: expected k >= 1, found {k!r}")
+    made = Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), given.get("choice", "random"))
+    return made if made.choice == "random" else dataclasses.replace(made, choice_kwargs=(("k", k),))
