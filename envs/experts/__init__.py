@@ -25,6 +25,9 @@ EXPERTS = {
             ("Square", "D0 D1 D2", "square:SquareExpert"),
             ("Stack", "D0 D1", "stack:StackExpert"),
             ("StackThree", "D0 D1", "stack:StackThreeExpert"),
+            ("HammerCleanup", "D0 D1", "hammer_cleanup:HammerCleanupExpert"),
+            ("MugCleanup", "D0 D1", "mug_cleanup:MugCleanupExpert"),
+            ("Threading", "D0 D1 D2", "needle_threading:ThreadingExpert"),
         ]
         for variant in variants.split()
     },

@@ -15,11 +15,11 @@ import numpy as np
 from l1flow_agents.collection import Collected, Kept, check_wanted, fill, recorder
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
 from l1flow_agents.envs import find_spec
+from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.generation.segments import CHOICES, action_towards, interpolate
 from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
-from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 
 GENERATION_SEED = 20_000  # first seed; collections start at 10000, validation at 50000, the test at 100000
 N_INTERPOLATED = 5  # waypoints from one segment to the next

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l1flow_agents.errors import ConfigError
 from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5  # metres and radians of an action of 1

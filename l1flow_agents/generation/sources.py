@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_demo, read_env_args
+from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_env_args
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import DatasetError
 from l1flow_agents.generation.segments import Segment, action_target, cut
@@ -51,9 +52,10 @@ class Source:
     def segments(self, spec: TaskSpec, rng: np.random.Generator) -> list[Segment]:
         """Its pieces, with offsets drawn anew; an offset never swallows the next piece."""
         ends = []
-        for subtask, end, following in zip(spec.subtasks, self.ends, [*self.ends[1:], None], strict=True):
-            drawn = end if following is None else end + int(rng.integers(*subtask.offset, endpoint=True))
-            ends.append(drawn if following is None else min(drawn, following - 1))
+        for subtask, (end, following) in zip(spec.subtasks[:-1], pairwise(self.ends), strict=True):
+            low, high = subtask.offset
+            ends.append(min(end + int(rng.integers(low, high, endpoint=True)), following - 1))
+        ends.append(self.ends[-1])
         return [
             Segment(
                 start=self.steps.hand[first],

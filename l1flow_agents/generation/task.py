@@ -35,7 +35,7 @@ class TaskSpec:
     def object_poses(self, env: RobosuiteEnv) -> dict[str, np.ndarray]:
         """Where the objects now are, name -> (4, 4)."""
         if not self.bodies:
-            return env.object_poses()  # type: ignore[attr-defined]
+            return env.object_poses()
         data, model = env.simulator.sim.data, env.simulator.sim.model
         poses = {}
         for name, body in self.bodies:
@@ -63,7 +63,9 @@ def spec_of(env: RobosuiteEnv) -> TaskSpec:
 
 
 def read_task_spec(path: str | os.PathLike) -> TaskSpec:
-    """A task file::
+    """A task described in YAML.
+
+    Such as::
 
         bodies: {can: Can_main}          # object: its body in MuJoCo
         choose_every_subtask: false

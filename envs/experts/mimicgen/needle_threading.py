@@ -1,0 +1,75 @@
+"""Threading: pick the needle up by its handle and push it through the ring on the tripod."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from l1flow_agents.envs.experts.square import WRIST
+from l1flow_agents.envs.experts.waypoints import CLOSED, UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+
+HANDLE = np.array([0.0, 0.06, 0.0])  # its middle in the needle's frame; the tip is the -y end
+SHAFT = np.array([0.0, -0.02, 0.0])
+RING = np.array([0.0, 0.0, 0.088])  # its middle in the tripod's frame; the hole goes along x
+BEFORE = 0.10  # from the shaft's middle to the ring's, when the tip has yet to enter
+
+
+class ThreadingExpert(WaypointExpert):
+    """The fingers close across the handle; the needle goes in along the tripod's -x, away from where it lay."""
+
+    speeds, noise = (0.6, 0.9), 0.05
+
+    def see(self, objects: np.ndarray) -> None:
+        self.needle, self.needle_rotation = objects[:3], Rotation.from_quat(objects[3:7])
+        self.tripod, self.tripod_rotation = objects[14:17], Rotation.from_quat(objects[17:21])
+
+    def draw(self) -> None:
+        """Nothing to draw beyond the speed."""
+
+    def plan(self, arm: Arm) -> Plan:
+        self.choose_hand()
+        if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
+            return False
+        for _ in range(3):
+            if not (yield from arm.move(self.before, CLOSED, tolerance=0.004, turn_tolerance=0.04, lost=self.lost)):
+                break
+            yield from arm.move(self.through, CLOSED, tolerance=0.003, steps=40, lost=self.lost)
+        return not self.lost()
+
+    def choose_hand(self) -> None:
+        """Which way round to hold the handle: the one with the least turning, there and on the way to the ring."""
+        needle, turn = yaw_of(self.needle_rotation), self.turn_to_ring()
+        ways = [hand for hand in turns(needle + np.pi / 2, np.pi, *WRIST) if WRIST[0] < hand + turn < WRIST[1]]
+        self.hand_turn = min(ways, key=lambda hand: abs(hand) + abs(hand + turn)) - needle
+
+    def turn_to_ring(self) -> float:
+        turn = self.level_yaw() - yaw_of(self.needle_rotation)
+        return float((turn + np.pi) % (2 * np.pi) - np.pi)
+
+    def level_yaw(self) -> float:
+        """The needle's when it goes in."""
+        return yaw_of(self.tripod_rotation) - np.pi / 2
+
+    def grasp(self) -> Pose:
+        position = self.needle + self.needle_rotation.apply(HANDLE)
+        return position, downward(yaw_of(self.needle_rotation) + self.hand_turn)
+
+    def before(self) -> Pose:
+        """The tip before the ring; sideways only as far as the needle has been lifted."""
+        position, rotation = self.along(BEFORE)
+        lifted = np.clip((self.needle[2] - 0.83) / 0.03, 0, 1)
+        return self.arm.position + (position - self.arm.position) * [lifted, lifted, 1], rotation
+
+    def through(self) -> Pose:
+        return self.along(0.0)
+
+    def along(self, distance: float) -> Pose:
+        """Hand pose for the needle's shaft to be on the ring's axis, so far before the ring."""
+        level = Rotation.from_euler("z", self.level_yaw())
+        ring = self.tripod + RING[2] * UP
+        shaft = ring + level.apply([0.0, distance, 0.0])
+        return self.arm.carry((self.needle, self.needle_rotation), (shaft - level.apply(SHAFT), level))
+
+    def lost(self) -> bool:
+        handle = self.needle + self.needle_rotation.apply(HANDLE)
+        return bool(np.linalg.norm(self.arm.position - handle) > 0.04)
