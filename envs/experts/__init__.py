@@ -25,9 +25,14 @@ EXPERTS = {
             ("Square", "D0 D1 D2", "square:SquareExpert"),
             ("Stack", "D0 D1", "stack:StackExpert"),
             ("StackThree", "D0 D1", "stack:StackThreeExpert"),
+            ("ThreePieceAssembly", "D0 D1 D2", "three_piece_assembly:ThreePieceAssemblyExpert"),
+            ("NutAssembly", "D0", "nut_assembly:NutAssemblyExpert"),
+            ("PickPlace", "D0", "pick_place:PickPlaceExpert"),
             ("HammerCleanup", "D0 D1", "hammer_cleanup:HammerCleanupExpert"),
             ("MugCleanup", "D0 D1", "mug_cleanup:MugCleanupExpert"),
+            ("Kitchen", "D0 D1", "kitchen:KitchenExpert"),
             ("Threading", "D0 D1 D2", "needle_threading:ThreadingExpert"),
+            ("Coffee", "D0 D1 D2", "coffee:CoffeeExpert"),
         ]
         for variant in variants.split()
     },

@@ -22,7 +22,8 @@ from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
 
 GENERATION_SEED = 20_000  # first seed; collections start at 10000, validation at 50000, the test at 100000
-N_INTERPOLATED = 5  # waypoints from one segment to the next
+N_INTERPOLATED = 5  # waypoints from one segment to the next, at least
+PACE = (0.0125, 0.06)  # metres and radians from one to the next: faster, the arm lags, and runs into things
 SETTLING = 10  # steps at the last target: a source that ends with its success shows no moment after it
 RECIPE = "recipe"  # attribute of each demonstration: a digest of everything that it follows from but its seed
 
@@ -38,7 +39,7 @@ class Recipe:
 
     @cached_property
     def digest(self) -> str:
-        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, N_INTERPOLATED, SETTLING)).encode())
+        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, N_INTERPOLATED, PACE, SETTLING)).encode())
         for source in self.sources:
             made.update(repr(source.ends).encode())
             for array in (source.steps.targets, source.steps.gripper, *source.steps.objects.values()):
@@ -140,7 +141,7 @@ def plan(
         if not number:  # from where the source's hand started, so that its first step is not hurried
             targets = np.concatenate([segment.start[None], targets])
             gripper = np.concatenate([gripper[:1], gripper])
-        for between in interpolate(target, targets[0], N_INTERPOLATED):
+        for between in interpolate(target, targets[0], N_INTERPOLATED, PACE):
             yield between, gripper[0], 0.0
         for target, command in zip(targets, gripper, strict=True):
             yield target, command, recipe.noise

@@ -46,13 +46,18 @@ def action_towards(target: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return np.clip([*(target - pose)[:3, 3] / POSITION_SCALE, *turn / ROTATION_SCALE], -1, 1)
 
 
-def interpolate(first: np.ndarray, last: np.ndarray, n: int) -> np.ndarray:
-    """``n`` poses (n, 4, 4) between the two, both ends excluded: a straight line, and a turn about one axis."""
-    parts = np.arange(1, n + 1) / (n + 1)
+def interpolate(first: np.ndarray, last: np.ndarray, at_least: int, pace: tuple[float, float]) -> np.ndarray:
+    """Poses (n, 4, 4) between the two, both ends excluded: a straight line, and a turn about one axis.
+
+    ``at_least`` so many, and so many that no step is longer than ``pace``, metres and radians.
+    """
     turn = matrix_to_axis_angle(last[:3, :3] @ first[:3, :3].T)
+    moved, turned = np.linalg.norm((last - first)[:3, 3]), np.linalg.norm(turn)
+    n = max(at_least, int(np.ceil(max(moved / pace[0], turned / pace[1]))) - 1)
+    parts = np.arange(1, n + 1) / (n + 1)
     poses = np.tile(last, (n, 1, 1))
     poses[:, :3, 3] = first[:3, 3] + parts[:, None] * (last - first)[:3, 3]
-    if np.linalg.norm(turn) >= SAME_TURN:
+    if turned >= SAME_TURN:
         poses[:, :3, :3] = axis_angle_to_matrix(parts[:, None] * turn) @ first[:3, :3]
     return poses
 

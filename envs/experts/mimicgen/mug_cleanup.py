@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.drawer import DrawerExpert
-from l1flow_agents.envs.experts.waypoints import Pose, downward, yaw_of
+from l1flow_agents.envs.experts.waypoints import yaw_of
 
 CUP = np.array([0.0, -0.018, 0.018])  # the cup's axis in the mug's frame, at the height of the grip
 ASIDE = 0.75  # radians that the fingers may be off the direction across the mug's ear
@@ -18,14 +18,11 @@ class MugCleanupExpert(DrawerExpert):
     foot, drop = 0.049, 0.002
 
     def see(self, objects: np.ndarray) -> None:
-        self.thing_rotation = Rotation.from_quat(objects[3:7])
-        self.thing = objects[:3] + self.thing_rotation.apply(CUP)
+        self.rotation = Rotation.from_quat(objects[3:7])
+        self.thing = objects[:3] + self.rotation.apply(CUP)
         self.drawer, self.drawer_rotation = objects[14:17], Rotation.from_quat(objects[17:21])
 
-    def grasp(self) -> Pose:
-        return self.thing, downward(self.hand_yaw())
-
-    def hand_yaw(self) -> float:
-        """As it is held: the hand's y axis, along which the fingers close, across the ear, which is the mug's y."""
-        across = (yaw_of(self.thing_rotation) % np.pi) - np.pi / 2
+    def hold(self) -> float:
+        """The fingers close along the hand's y axis; the ear is the mug's y axis."""
+        across = (yaw_of(self.rotation) % np.pi) - np.pi / 2
         return across - float(np.clip(across, -ASIDE, ASIDE))

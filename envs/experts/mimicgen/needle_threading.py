@@ -6,10 +6,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.square import WRIST
-from l1flow_agents.envs.experts.waypoints import CLOSED, UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
 
 HANDLE = np.array([0.0, 0.06, 0.0])  # its middle in the needle's frame; the tip is the -y end
 SHAFT = np.array([0.0, -0.02, 0.0])
+TIP = np.array([0.0, -0.08, 0.0])
 RING = np.array([0.0, 0.0, 0.088])  # its middle in the tripod's frame; the hole goes along x
 BEFORE = 0.10  # from the shaft's middle to the ring's, when the tip has yet to enter
 
@@ -30,17 +31,19 @@ class ThreadingExpert(WaypointExpert):
         self.choose_hand()
         if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
             return False
-        for _ in range(3):
-            if not (yield from arm.move(self.before, CLOSED, tolerance=0.004, turn_tolerance=0.04, lost=self.lost)):
-                break
-            yield from arm.move(self.through, CLOSED, tolerance=0.003, steps=40, lost=self.lost)
-        return not self.lost()
+        while not self.lost():
+            yield from arm.move(self.onto_axis, CLOSED, tolerance=0.005, lost=self.lost)
+            yield from arm.move(self.through, CLOSED, speed=0.7, tolerance=0.0, steps=60, lost=self.lost)
+        return False
 
     def choose_hand(self) -> None:
         """Which way round to hold the handle: the one with the least turning, there and on the way to the ring."""
         needle, turn = yaw_of(self.needle_rotation), self.turn_to_ring()
-        ways = [hand for hand in turns(needle + np.pi / 2, np.pi, *WRIST) if WRIST[0] < hand + turn < WRIST[1]]
-        self.hand_turn = min(ways, key=lambda hand: abs(hand) + abs(hand + turn)) - needle
+        low, high = WRIST
+        hands = turns(needle + np.pi / 2, np.pi, low, high)
+        self.hand_turn = (
+            min(hands, key=lambda hand: abs(hand) + abs(hand + turn) + 9 * (not low < hand + turn < high)) - needle
+        )
 
     def turn_to_ring(self) -> float:
         turn = self.level_yaw() - yaw_of(self.needle_rotation)
@@ -54,19 +57,24 @@ class ThreadingExpert(WaypointExpert):
         position = self.needle + self.needle_rotation.apply(HANDLE)
         return position, downward(yaw_of(self.needle_rotation) + self.hand_turn)
 
-    def before(self) -> Pose:
-        """The tip before the ring; sideways only as far as the needle has been lifted."""
+    def onto_axis(self) -> Pose:
+        """The tip well before the ring; sideways only as far as the needle has been lifted."""
         position, rotation = self.along(BEFORE)
         lifted = np.clip((self.needle[2] - 0.83) / 0.03, 0, 1)
         return self.arm.position + (position - self.arm.position) * [lifted, lifted, 1], rotation
 
     def through(self) -> Pose:
-        return self.along(0.0)
+        """The tip goes in as far as the shaft lies on the ring's axis; once inside it cannot leave that."""
+        level = Rotation.from_euler("z", self.level_yaw())
+        ends = self.needle + self.needle_rotation.apply([TIP, SHAFT]) - self.tripod - RING
+        ends = level.inv().apply(ends)
+        astray = np.hypot(ends[:, 0], ends[:, 2]).max()
+        return self.along(0.0 if ends[0, 1] < -0.01 else np.clip(40 * (astray - 0.002), 0.0, BEFORE))
 
     def along(self, distance: float) -> Pose:
         """Hand pose for the needle's shaft to be on the ring's axis, so far before the ring."""
         level = Rotation.from_euler("z", self.level_yaw())
-        ring = self.tripod + RING[2] * UP
+        ring = self.tripod + RING
         shaft = ring + level.apply([0.0, distance, 0.0])
         return self.arm.carry((self.needle, self.needle_rotation), (shaft - level.apply(SHAFT), level))
 

@@ -19,6 +19,7 @@ from l1flow_agents.envs.experts.waypoints import (
 )
 
 FACES = np.pi / 2  # a cube looks the same after this turn
+CLEAR = 0.08  # metres: a carried cube passes so high over the one below
 HALF_A = 0.02  # of cubes A and C
 REST = {"B": 0.025, "A": 0.02}  # half heights of those that something is put upon
 
@@ -57,7 +58,7 @@ class StackExpert(WaypointExpert):
         def grasp() -> Pose:
             return self.cubes[upper].position, downward(self.cubes[upper].yaw + turn)
 
-        if not (yield from arm.pick(grasp, slope=self.slope, hover=0.08)):
+        if not (yield from arm.pick(grasp, slope=self.slope, hover=0.1)):
             return False
         held = self.cubes[upper].yaw
         yaw = held + turns(self.cubes[lower].yaw - held, FACES, -FACES / 2, FACES / 2)[0]
@@ -68,11 +69,13 @@ class StackExpert(WaypointExpert):
             level = Rotation.from_euler("z", yaw)
             return arm.carry((self.cubes[upper].position, self.cubes[upper].rotation), (goal, level))
 
+        grasped = self.cubes[upper].position[2]
+
         def over() -> Pose:
-            """Sideways only as far as it has been lifted."""
-            position, rotation = at(0.04)
-            lifted = np.clip((self.cubes[upper].position[2] - 0.83) / 0.03, 0, 1)
-            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation
+            """Sideways only as far as it has been lifted: a straight way up clears the others."""
+            position, rotation = at(CLEAR)
+            lifted = np.clip((self.cubes[upper].position[2] - grasped - 0.05) / 0.04, 0, 1)
+            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation if lifted else arm.rotation
 
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - self.cubes[upper].position) > 0.04)

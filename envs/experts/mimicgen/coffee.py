@@ -1,0 +1,89 @@
+"""Coffee: put the pod into the machine's holder and shut the lid."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from l1flow_agents.envs.experts.square import WRIST
+from l1flow_agents.envs.experts.waypoints import CLOSED, UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+
+HOLDER = np.array([0.0, 0.1061, 0.0635])  # in the machine's frame, whose front is at +y
+BEHIND_HIGH = np.array([0.0, -0.03, 0.235])  # where the hand, fingers shut, is past the open lid's edge
+BEHIND = np.array([0.0, -0.03, 0.165])  # and where it stands behind the lid
+BEFORE = np.array([0.0, 0.14, 0.14])  # on the way there the hand pushes the lid over
+OVER = 0.075  # the pod's middle over the holder's on the way there
+GRIP = 0.022  # the fingers hold the pod above its middle: the holder takes the rest
+DROP = 0.018  # and when it is let go; the fingers are at the rim
+
+
+class CoffeeExpert(WaypointExpert):
+    """Pod straight down into the holder, then up, over the open lid, and forwards with shut fingers."""
+
+    speeds, noise = (0.6, 0.9), 0.05
+
+    def see(self, objects: np.ndarray) -> None:
+        self.pod = objects[:3]
+        self.machine, self.machine_yaw = objects[14:17], yaw_of(Rotation.from_quat(objects[17:21]))
+
+    def draw(self) -> None:
+        """Nothing to draw beyond the speed."""
+
+    def plan(self, arm: Arm) -> Plan:
+        # the palm is thin along its x axis, which looks at the lid
+        self.yaw = turns(self.machine_yaw + np.pi / 2, np.pi, *WRIST)[0]
+        if not self.pod_in():
+            if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
+                return False
+            if not (
+                yield from arm.place(
+                    self.over,
+                    self.into,
+                    bend=0.0,
+                    aim=(0.02, 0.2),
+                    fit=(0.005, 0.2),
+                    steps=40,
+                    lost=self.lost,
+                    opened=0.01,
+                )
+            ):
+                return False
+        return (yield from self.shut(arm))
+
+    def shut(self, arm: Arm) -> Plan:
+        for place, tolerance in ((BEHIND_HIGH, 0.03), (BEHIND, 0.015), (BEFORE, 0.01)):
+            if not (
+                yield from arm.move(
+                    lambda place=place: (self.at(place), downward(self.yaw)), CLOSED, tolerance=tolerance, steps=60
+                )
+            ):
+                return False
+        return True
+
+    def grasp(self) -> Pose:
+        return self.pod + GRIP * UP, downward(0.0)
+
+    def over(self) -> Pose:
+        """The pod above the holder; sideways only as far as it has been lifted."""
+        error = self.holder() + OVER * UP - self.pod
+        lifted = np.clip((self.pod[2] - 0.83) / 0.03, 0, 1)
+        return self.arm.position + error * [lifted, lifted, 1], downward(self.yaw)
+
+    def into(self) -> Pose:
+        """Down through a funnel: no lower than the pod is over the bore."""
+        error = self.holder() - self.pod
+        height = DROP + np.clip(30 * (np.hypot(*error[:2]) - 0.002), 0.0, OVER - DROP)
+        return self.arm.position + error + height * UP, downward(self.yaw)
+
+    def holder(self) -> np.ndarray:
+        return self.at(HOLDER)
+
+    def at(self, place: np.ndarray) -> np.ndarray:
+        return self.machine + Rotation.from_euler("z", self.machine_yaw).apply(place)
+
+    def lost(self) -> bool:
+        return bool(np.linalg.norm(self.arm.position - self.pod) > 0.05)
+
+    def pod_in(self) -> bool:
+        away = self.pod - self.holder()
+        return bool(np.hypot(*away[:2]) < 0.006 and away[2] < 0.02)

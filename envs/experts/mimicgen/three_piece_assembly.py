@@ -1,0 +1,111 @@
+"""MimicGen's ThreePieceAssembly: piece 1 into the base, piece 2 over piece 1."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+
+WRIST = 0.6 * np.pi  # the hand turns no farther to either side
+ROBOT = np.array([-0.56, 0.0])
+
+
+class Piece(NamedTuple):
+    position: np.ndarray
+    rotation: Rotation
+
+    @property
+    def yaw(self) -> float:
+        return yaw_of(self.rotation)
+
+
+class Step(NamedTuple):
+    """One piece held at ``grip`` over its middle, fingers along its x axis or ``grips`` further, into ``into``.
+
+    Its middle comes to rest ``seat`` over that of ``into``, and it fits there in every ``fits`` of turn.
+    """
+
+    piece: str
+    grip: float
+    grips: float
+    into: str
+    seat: float
+    fits: float
+
+
+STEPS = (
+    Step("piece_1", 0.035, np.pi, "base", 0.032, np.pi / 2),  # by its wall
+    Step("piece_2", 0.06, np.pi / 2, "piece_1", 0.067, np.pi),  # by its knob; rests on the base's rim
+)
+
+
+class ThreePieceAssemblyExpert(WaypointExpert):
+    """Each piece is held from above, with the least turning, carried over the others and let down upright."""
+
+    speeds, noise = (0.6, 0.9), 0.05
+
+    def see(self, objects: np.ndarray) -> None:
+        names = ("base", "piece_1", "piece_2")
+        self.pieces = {
+            name: Piece(one[:3], Rotation.from_quat(one[3:7])) for name, one in zip(names, objects.reshape(3, 14))
+        }
+
+    def draw(self) -> None:
+        self.slope, self.hover, self.clear = 1.5, 0.12, 0.08
+
+    def plan(self, arm: Arm) -> Plan:
+        todo = [step for step in STEPS if not self.done(step)]
+        if not todo:
+            return True
+        step = todo[0]
+        hand_turn, goal_turn = self.least_turning(step)
+
+        def grasp() -> Pose:
+            piece = self.pieces[step.piece]
+            return piece.position + step.grip * UP, downward(piece.yaw + hand_turn) * reaching(piece.position)
+
+        def at(height: float) -> Pose:
+            """Hand pose for the held piece to be so high over its seat, upright."""
+            piece, into = self.pieces[step.piece], self.pieces[step.into]
+            goal = into.position + (step.seat + height) * UP
+            return arm.carry(piece, (goal, Rotation.from_euler("z", into.yaw + goal_turn)))
+
+        start = self.pieces[step.piece].position[2]
+
+        def over() -> Pose:
+            """Sideways as soon as it is lifted a little: high and far out the arm's elbow would lock."""
+            position, rotation = at(self.clear)
+            lifted = np.clip((self.pieces[step.piece].position[2] - start - 0.02) / 0.04, 0, 1)
+            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation
+
+        def lost() -> bool:
+            held = self.pieces[step.piece].position + step.grip * UP
+            return bool(np.linalg.norm(arm.position - held) > 0.04)
+
+        if not (yield from arm.pick(grasp, slope=self.slope, hover=self.hover)):
+            return False
+        how: Any = {"aim": (0.006, 0.04), "fit": (0.005, 0.2), "steps": 30, "opened": 0.01}
+        return (yield from arm.place(over, lambda: at(-0.002), bend=0.0, lost=lost, **how))
+
+    def least_turning(self, step: Step) -> tuple[float, float]:
+        """The hand's turn to the piece's, and the piece's final turn to what it goes into."""
+        yaw, into = self.pieces[step.piece].yaw, self.pieces[step.into].yaw
+        ways = []
+        for hand in turns(yaw - np.pi / 2, step.grips, -WRIST, WRIST):
+            for turn in turns(into - yaw, step.fits, -np.pi, np.pi):
+                if abs(hand + turn) < WRIST:
+                    ways.append((abs(hand) + abs(turn), hand - yaw, yaw + turn - into))
+        return min(ways)[1:]
+
+    def done(self, step: Step) -> bool:
+        away = self.pieces[step.piece].position - self.pieces[step.into].position
+        return bool(np.hypot(*away[:2]) < 0.02 and away[2] < step.seat + 0.01)
+
+
+def reaching(position: np.ndarray) -> Rotation:
+    """The hand's tilt: fingers forwards to a far piece, since an arm that straightens does not come back."""
+    far = np.clip((np.hypot(*(position[:2] - ROBOT)) - 0.7) / 0.1, 0, 1)
+    return Rotation.from_euler("y", 0.35 * far)
