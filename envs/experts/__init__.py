@@ -33,6 +33,7 @@ EXPERTS = {
             ("Kitchen", "D0 D1", "kitchen:KitchenExpert"),
             ("Threading", "D0 D1 D2", "needle_threading:ThreadingExpert"),
             ("Coffee", "D0 D1 D2", "coffee:CoffeeExpert"),
+            ("CoffeePreparation", "D0 D1", "coffee_preparation:CoffeePreparationExpert"),
         ]
         for variant in variants.split()
     },

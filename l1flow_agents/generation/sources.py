@@ -81,6 +81,7 @@ def read_sources(
     if env.control != "delta" or env.task.n_arms != 1:
         raise DatasetError(f"{path}: expected delta actions of one arm, found {env.control} of {env.task.n_arms}")
     env.reset(seed=0)
+    spec.object_poses(env)  # a body that does not exist is not the demonstrations' fault
     try:
         return [_source(os.fspath(path), name, env, spec) for name in demo_names(path, filter_key)[:n_sources]]
     finally:

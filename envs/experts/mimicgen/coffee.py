@@ -6,7 +6,19 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.square import WRIST
-from l1flow_agents.envs.experts.waypoints import CLOSED, UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import (
+    CLOSED,
+    OPEN,
+    UP,
+    Arm,
+    Plan,
+    Pose,
+    WaypointExpert,
+    downward,
+    limit,
+    turns,
+    yaw_of,
+)
 
 HOLDER = np.array([0.0, 0.1061, 0.0635])  # in the machine's frame, whose front is at +y
 BEHIND_HIGH = np.array([0.0, -0.03, 0.235])  # where the hand, fingers shut, is past the open lid's edge
@@ -14,13 +26,14 @@ BEHIND = np.array([0.0, -0.03, 0.165])  # and where it stands behind the lid
 BEFORE = np.array([0.0, 0.14, 0.14])  # on the way there the hand pushes the lid over
 OVER = 0.075  # the pod's middle over the holder's on the way there
 GRIP = 0.022  # the fingers hold the pod above its middle: the holder takes the rest
-DROP = 0.018  # and when it is let go; the fingers are at the rim
+DROP = 0.016  # and when it is let go; the fingers are at the rim
 
 
 class CoffeeExpert(WaypointExpert):
     """Pod straight down into the holder, then up, over the open lid, and forwards with shut fingers."""
 
     speeds, noise = (0.6, 0.9), 0.05
+    low = 0.83  # the pod's height from which on it may go sideways
 
     def see(self, objects: np.ndarray) -> None:
         self.pod = objects[:3]
@@ -30,25 +43,26 @@ class CoffeeExpert(WaypointExpert):
         """Nothing to draw beyond the speed."""
 
     def plan(self, arm: Arm) -> Plan:
-        # the palm is thin along its x axis, which looks at the lid
-        self.yaw = turns(self.machine_yaw + np.pi / 2, np.pi, *WRIST)[0]
+        self.yaw = self.choose_yaw()
         if not self.pod_in():
             if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
                 return False
-            if not (
-                yield from arm.place(
-                    self.over,
-                    self.into,
-                    bend=0.0,
-                    aim=(0.02, 0.2),
-                    fit=(0.005, 0.2),
-                    steps=40,
-                    lost=self.lost,
-                    opened=0.01,
-                )
-            ):
+            if not (yield from self.insert(arm)):
                 return False
         return (yield from self.shut(arm))
+
+    def choose_yaw(self) -> float:
+        """The palm is thin along its x axis, which looks at the lid."""
+        return float(turns(self.machine_yaw + np.pi / 2, np.pi, *WRIST)[0])
+
+    def insert(self, arm: Arm) -> Plan:
+        if not (yield from arm.move(self.over, CLOSED, tolerance=0.02, turn_tolerance=0.2, lost=self.lost)):
+            return False
+        yield from arm.move(self.into, CLOSED, tolerance=0.0, lost=lambda: self.lost() or self.pod_in())
+        held = arm.width
+        yield from arm.grip(OPEN)
+        yield from arm.wait(lambda: arm.width > held + 0.01, OPEN, steps=15)
+        return (yield from arm.rise(0.1, OPEN)) and self.pod_in()
 
     def shut(self, arm: Arm) -> Plan:
         for place, tolerance in ((BEHIND_HIGH, 0.03), (BEHIND, 0.015), (BEFORE, 0.01)):
@@ -64,9 +78,11 @@ class CoffeeExpert(WaypointExpert):
         return self.pod + GRIP * UP, downward(0.0)
 
     def over(self) -> Pose:
-        """The pod above the holder; sideways only as far as it has been lifted."""
-        error = self.holder() + OVER * UP - self.pod
-        lifted = np.clip((self.pod[2] - 0.83) / 0.03, 0, 1)
+        """The pod above the holder; sideways only as far as it has been lifted, and not near while it is low."""
+        away = self.pod - self.holder()
+        low = np.clip((OVER - away[2]) / 0.03, 0, 1)
+        lifted = np.clip((self.pod[2] - self.low) / 0.03, 0, 1)
+        error = np.append(limit(away[:2], 0.1) * low - away[:2], OVER - away[2])
         return self.arm.position + error * [lifted, lifted, 1], downward(self.yaw)
 
     def into(self) -> Pose:
@@ -85,5 +101,6 @@ class CoffeeExpert(WaypointExpert):
         return bool(np.linalg.norm(self.arm.position - self.pod) > 0.05)
 
     def pod_in(self) -> bool:
+        """So far that it falls down the rest."""
         away = self.pod - self.holder()
-        return bool(np.hypot(*away[:2]) < 0.006 and away[2] < 0.02)
+        return bool(np.hypot(*away[:2]) < 0.006 and away[2] < DROP + 0.003)

@@ -20,7 +20,7 @@ INSIDE = np.array([0.0, -0.03, 0.044])  # on the tray's floor, a little nearer t
 PULL = 0.15  # metres to open
 HOOK = np.array([0.0, -0.02, -0.005])  # from the bar to a hand whose finger is behind it
 PRESS = np.array([0.0, -0.085, -0.005])  # to one that is in front of it
-BASE, NEAR = np.array([-0.56, 0.0, 0.0]), 0.28  # the robot's; a folded arm this near to it can hardly turn its hand
+BASE, NEAR = np.array([-0.56, 0.0, 0.0]), 0.32  # the robot's; a folded arm this near to it can hardly turn its hand
 CLEAR = 0.16  # what is higher in the cabinet's frame clears the tray's front
 
 
@@ -74,7 +74,8 @@ class DrawerExpert(WaypointExpert):
             goal = self.at(INSIDE - [0, self.pulled, 0]) + (self.foot + height) * UP
             lifted = np.clip((self.thing[2] - self.foot - self.drawer[2] - CLEAR + 0.07) / 0.05, 0, 1)
             out = np.clip((np.hypot(*(arm.position - BASE)[:2]) - NEAR) / 0.06, 0, 1)
-            return arm.position + (goal - self.thing) * [lifted, lifted * out, 1], downward(held + out * (yaw - held))
+            way = (goal - self.thing) * [lifted, lifted * out, max(out, 0.2)] + [0.1 * (1 - out), 0, 0]
+            return arm.position + way, downward(held + out * (yaw - held))
 
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - self.thing) > 0.05)

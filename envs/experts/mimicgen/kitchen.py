@@ -65,7 +65,7 @@ class KitchenExpert(WaypointExpert):
         def handle() -> np.ndarray:
             return self.pot + self.pot_rotation.apply(HANDLE)
 
-        if not (yield from arm.pick(lambda: (handle(), downward(yaw)), slope=1.5, hover=0.08)):
+        if not (yield from arm.pick(lambda: (handle(), downward(yaw)), slope=1.5, hover=0.12)):
             return False
         return (yield from self.put(arm, handle, lambda: place() + handle() - self.pot, downward(yaw), 0.08))
 
@@ -75,7 +75,7 @@ class KitchenExpert(WaypointExpert):
         def grip() -> np.ndarray:
             return self.bread + 0.008 * UP
 
-        if not (yield from arm.pick(lambda: (grip(), downward(yaw)), slope=1.5, hover=0.08)):
+        if not (yield from arm.pick(lambda: (grip(), downward(yaw)), slope=1.5, hover=0.12)):
             return False
         spread = downward(nearest(yaw_of(self.pot_rotation)))
         return (yield from self.put(arm, grip, lambda: self.pot + OVER_POT * UP, spread, 0.03))

@@ -11,7 +11,9 @@ from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointEx
 
 OBSERVED = ("Milk", "Bread", "Cereal", "Can")
 CLEAR = 0.98  # what is lifted this high passes over the bins' walls and over the other objects
-FINGER = 0.05  # from the middle of the open hand
+TRAVEL = 1.0  # and the empty hand at this height
+PALM = np.array([-0.1, -0.05, 0.05, 0.1])  # places in the open hand, along the way the fingers open: ends and fingers
+BIN = np.array([[-0.09, -0.49], [0.29, -0.01]])  # inside of the first one's walls, which a hand at the bread meets
 QUARTER = np.array([0.0975, 0.1225])  # half of one
 
 
@@ -20,17 +22,18 @@ class Thing(NamedTuple):
 
     grip: float
     faces: float
-    bottom: float  # from its middle
+    bottom: float  # below its middle
     place: np.ndarray
     quarter: np.ndarray  # its middle
+    beside: str = ""  # who may stand there, so high that the hand meets it
 
 
 # Milk and cereal are tall: they are held so high that they count as placed once lower than 0.9, in the hand or not,
 # and so they drop the rest of the way. The can's quarter is far out: the fingers stay above its walls.
 THINGS = {
-    "Milk": Thing(0.047, np.pi / 2, 0.061, np.array([0.01, 0.15, 0.91]), np.array([0.0025, 0.1575])),
-    "Cereal": Thing(0.04, np.pi, 0.075, np.array([0.01, 0.37, 0.91]), np.array([0.0025, 0.4025])),
-    "Bread": Thing(0.0, np.pi / 2, 0.023, np.array([0.17, 0.15, 0.86]), np.array([0.1975, 0.1575])),
+    "Milk": Thing(0.055, np.pi / 2, 0.061, np.array([0.01, 0.15, 0.91]), np.array([0.0025, 0.1575]), "Cereal"),
+    "Cereal": Thing(0.045, np.pi, 0.075, np.array([0.01, 0.37, 0.91]), np.array([0.0025, 0.4025])),
+    "Bread": Thing(0.0, np.pi / 2, 0.023, np.array([0.17, 0.15, 0.86]), np.array([0.1975, 0.1575]), "Can"),
     "Can": Thing(0.015, np.pi / 8, 0.04, np.array([0.155, 0.335, 0.895]), np.array([0.1975, 0.4025])),
 }
 
@@ -38,13 +41,13 @@ THINGS = {
 class PickPlaceExpert(WaypointExpert):
     """One after the other, held where the fingers find room, and put down with the hand always turned alike."""
 
-    speeds, noise = (0.7, 0.95), 0.05
+    speeds, noise = (0.8, 1.0), 0.05
 
     def see(self, objects: np.ndarray) -> None:
         self.poses = dict(zip(OBSERVED, objects.reshape(4, 14)[:, :7]))
 
     def draw(self) -> None:
-        self.slope, self.hover = 1.5, 0.12
+        self.slope = 2.0
 
     def plan(self, arm: Arm) -> Plan:
         todo = [name for name in THINGS if not self.done(name)]
@@ -72,7 +75,7 @@ class PickPlaceExpert(WaypointExpert):
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - position()) > thing.grip + 0.04)
 
-        if not (yield from arm.pick(grasp, slope=self.slope, hover=self.hover)):
+        if not (yield from arm.pick(grasp, slope=self.slope, hover=TRAVEL - grasp()[0][2])):
             return False
         how: Any = {"aim": (0.02, 0.2), "fit": (0.01, 0.3), "steps": 30, "opened": 0.01}
         return (yield from arm.place(over, into, bend=0.0, lost=lost, **how))
@@ -81,15 +84,24 @@ class PickPlaceExpert(WaypointExpert):
         return yaw_of(Rotation.from_quat(self.poses[name][3:]))
 
     def roomiest(self, name: str) -> float:
-        """The turn of the hand to the object: little, but with the fingers away from the other objects."""
-        yaw, middle = self.yaw(name), self.poses[name][:2]
-        others = np.array([pose[:2] for other, pose in self.poses.items() if other != name])
+        """The turn of the hand to the object: little, but with room for it."""
+        thing, yaw, middle = THINGS[name], self.yaw(name), self.poses[name][:2]
         ways = []
-        for hand in turns(yaw, THINGS[name].faces, -np.pi / 2, np.pi / 2):
-            finger = FINGER * np.array([-np.sin(hand), np.cos(hand)])
-            room = min(np.linalg.norm(others - middle - side, axis=1).min() for side in (finger, -finger))
-            ways.append((abs(hand) + 30 * max(0.0, 0.05 - room), hand - yaw))
+        for hand in turns(yaw, thing.faces, -np.pi / 2, np.pi / 2):
+            palm = middle + np.outer(PALM, [-np.sin(hand), np.cos(hand)])
+            tight = 0.0
+            if name == "Bread":
+                tight = np.maximum(BIN[0] - palm, palm - BIN[1]).max()
+            if thing.beside:
+                gaps = palm[:, None] - self.outline(thing.beside)
+                tight = max(tight, 0.05 - np.linalg.norm(gaps, axis=2).min())
+            ways.append((abs(hand) + 50 * max(0.0, tight), hand - yaw))
         return min(ways)[1]
+
+    def outline(self, name: str) -> np.ndarray:
+        """Points of the object, seen from above: the cereal is a long box along its x axis."""
+        yaw, half = self.yaw(name), 0.035 if name == "Cereal" else 0.0
+        return self.poses[name][:2] + np.outer([-half, 0.0, half], [np.cos(yaw), np.sin(yaw)])
 
     def done(self, name: str) -> bool:
         position = self.poses[name][:3]
