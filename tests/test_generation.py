@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def test_waypoints_lie_evenly_on_the_way_and_near_each_other(first, last, at_lea
     steps = np.diff(way[:, :3, 3], axis=0)
     np.testing.assert_allclose(steps, np.tile(steps[0], (len(steps), 1)), atol=1e-9)
     assert np.linalg.norm(steps, axis=1).max() < pace[0] + 1e-9
-    turns = [np.linalg.norm(matrix_to_axis_angle(b[:3, :3] @ a[:3, :3].T)) for a, b in zip(way, way[1:], strict=False)]
+    turns = [np.linalg.norm(matrix_to_axis_angle(b[:3, :3] @ a[:3, :3].T)) for a, b in pairwise(way)]
     if distance(first, last) - np.linalg.norm((last - first)[:3, 3]) >= 0.05:
         np.testing.assert_allclose(turns, turns[0], atol=1e-6)
         assert max(turns) < pace[1] + 1e-9

@@ -96,7 +96,8 @@ class CoffeePreparationExpert(CoffeeExpert):
         yield from arm.move(lambda: bar(0.06 * UP), OPEN, tolerance=0.02)
         if not (yield from arm.move(lambda: bar(0 * UP), OPEN, tolerance=0.008)):
             return False
-        yield from arm.move(lambda: bar(np.array([0, -0.23, 0])), OPEN, tolerance=0.015)
+        pulled = np.array([0.0, -0.23, 0.0])  # farther than the tray goes
+        yield from arm.move(lambda: bar(pulled), OPEN, lost=lambda: self.slide < DRAWER_OPEN)
         return (yield from arm.rise(0.12, OPEN))
 
     def grasp(self) -> Pose:

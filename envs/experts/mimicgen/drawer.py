@@ -74,7 +74,7 @@ class DrawerExpert(WaypointExpert):
             goal = self.at(INSIDE - [0, self.pulled, 0]) + (self.foot + height) * UP
             lifted = np.clip((self.thing[2] - self.foot - self.drawer[2] - CLEAR + 0.07) / 0.05, 0, 1)
             out = np.clip((np.hypot(*(arm.position - BASE)[:2]) - NEAR) / 0.06, 0, 1)
-            way = (goal - self.thing) * [lifted, lifted * out, max(out, 0.2)] + [0.1 * (1 - out), 0, 0]
+            way = (goal - self.thing) * [lifted, lifted * out, 1] + [0.1 * (1 - out), 0, 0]
             return arm.position + way, downward(held + out * (yaw - held))
 
         def lost() -> bool:

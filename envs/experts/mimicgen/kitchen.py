@@ -50,13 +50,21 @@ class KitchenExpert(WaypointExpert):
         return (yield from self.push(arm, -1))
 
     def push(self, arm: Arm, way: int) -> Plan:
-        """Push the button's pad towards +y or, with ``way`` -1, towards -y."""
+        """Push the button's pad towards +y or, with ``way`` -1, towards -y.
+
+        And up, with the edge of the tilting pad: against it friction would hold the pad.
+        """
         start = self.button + [0, -way * (BESIDE + SWING + 0.03), PRESS]
-        end = self.button + [0, -way * (BESIDE - SWING + 0.002), PRESS]
+        end = self.button + [0, -way * (BESIDE - SWING - 0.012), PRESS]
         level = downward(0.0)
+
+        def along() -> Pose:
+            pushed = np.clip(way * (arm.position[1] - self.button[1]) + BESIDE + SWING, 0, 2 * SWING)
+            return end + (pushed + 0.005) * UP, level
+
         yield from arm.move(lambda: (start + 0.05 * UP, level), CLOSED, tolerance=0.03)
         yield from arm.move(lambda: (start, level), CLOSED, tolerance=0.015)
-        yield from arm.move(lambda: (end, level), CLOSED, tolerance=0.012)
+        yield from arm.move(along, CLOSED, tolerance=0.02)
         return (yield from arm.move(lambda: (end + [0, -0.03 * way, 0.08], level), CLOSED, tolerance=0.02))
 
     def put_pot(self, arm: Arm, place: Callable[[], np.ndarray]) -> Plan:

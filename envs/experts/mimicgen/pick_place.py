@@ -13,7 +13,7 @@ OBSERVED = ("Milk", "Bread", "Cereal", "Can")
 CLEAR = 0.98  # what is lifted this high passes over the bins' walls and over the other objects
 TRAVEL = 1.0  # and the empty hand at this height
 PALM = np.array([-0.1, -0.05, 0.05, 0.1])  # places in the open hand, along the way the fingers open: ends and fingers
-BIN = np.array([[-0.09, -0.49], [0.29, -0.01]])  # inside of the first one's walls, which a hand at the bread meets
+BIN = np.array([[-0.08, -0.48], [0.28, -0.02]])  # clear of the first one's walls, which a hand at the bread meets
 QUARTER = np.array([0.0975, 0.1225])  # half of one
 
 
@@ -44,7 +44,7 @@ class PickPlaceExpert(WaypointExpert):
     speeds, noise = (0.8, 1.0), 0.05
 
     def see(self, objects: np.ndarray) -> None:
-        self.poses = dict(zip(OBSERVED, objects.reshape(4, 14)[:, :7]))
+        self.poses = dict(zip(OBSERVED, objects.reshape(4, 14)[:, :7], strict=True))
 
     def draw(self) -> None:
         self.slope = 2.0
@@ -55,6 +55,7 @@ class PickPlaceExpert(WaypointExpert):
             return True
         name, thing = todo[0], THINGS[todo[0]]
         turn = self.roomiest(name)
+        held = self.yaw(name) + turn
 
         def position() -> np.ndarray:
             return self.poses[name][:3]
@@ -63,11 +64,11 @@ class PickPlaceExpert(WaypointExpert):
             return position() + thing.grip * UP, downward(self.yaw(name) + turn)
 
         def over() -> Pose:
-            """Above the quarter; sideways only as far as it has been lifted."""
+            """Above the quarter; sideways and turned only as far as it has been lifted."""
             high = CLEAR + thing.bottom
             away = np.append(thing.place[:2], high) - position()
             lifted = np.clip((position()[2] - high + 0.05) / 0.04, 0, 1)
-            return arm.position + away * [lifted, lifted, 1], downward(0.0)
+            return arm.position + away * [lifted, lifted, 1], downward((1 - lifted) * held)
 
         def into() -> Pose:
             return arm.position + thing.place - position(), downward(0.0)
@@ -95,7 +96,7 @@ class PickPlaceExpert(WaypointExpert):
             if thing.beside:
                 gaps = palm[:, None] - self.outline(thing.beside)
                 tight = max(tight, 0.05 - np.linalg.norm(gaps, axis=2).min())
-            ways.append((abs(hand) + 50 * max(0.0, tight), hand - yaw))
+            ways.append((abs(hand) + 500 * max(0.0, tight), hand - yaw))
         return min(ways)[1]
 
     def outline(self, name: str) -> np.ndarray:

@@ -48,10 +48,8 @@ class ThreePieceAssemblyExpert(WaypointExpert):
     speeds, noise = (0.6, 0.9), 0.05
 
     def see(self, objects: np.ndarray) -> None:
-        names = ("base", "piece_1", "piece_2")
-        self.pieces = {
-            name: Piece(one[:3], Rotation.from_quat(one[3:7])) for name, one in zip(names, objects.reshape(3, 14))
-        }
+        poses = zip(("base", "piece_1", "piece_2"), objects.reshape(3, 14), strict=True)
+        self.pieces = {name: Piece(one[:3], Rotation.from_quat(one[3:7])) for name, one in poses}
 
     def draw(self) -> None:
         self.slope, self.hover, self.clear = 1.5, 0.12, 0.08

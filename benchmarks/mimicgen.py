@@ -1,0 +1,151 @@
+"""Generation and agents on MimicGen's tasks, into benchmarks/results/mimicgen.json and the tables of docs/mimicgen.md.
+
+    python benchmarks/mimicgen.py generation data      # sources and 10 episodes of every variant; continues
+    python benchmarks/mimicgen.py agent runs/square_d2-state data/square_d2.hdf5
+    python benchmarks/mimicgen.py tables               # from the JSON into the page
+
+An agent is scored on 50 test seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from l1flow_agents import L1FlowAgent, evaluate
+from l1flow_agents.checkpoint import write_atomically
+from l1flow_agents.collection import collect
+from l1flow_agents.data.robomimic_hdf5 import read_robomimic_hdf5
+from l1flow_agents.envs import ENVS
+from l1flow_agents.generation import generate
+
+RESULTS = Path(__file__).parent / "results" / "mimicgen.json"
+PAGE = Path(__file__).parents[1] / "docs" / "mimicgen.md"
+IDS = [env_id for env_id, (entry_point, _) in ENVS.items() if ".mimicgen." in entry_point]
+N_SOURCES, N_GENERATED, N_EPISODES = 10, 10, 50
+SUMMARY = ("success_rate", "success_interval_95", "n_episodes", "n_action_steps")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    generation = commands.add_parser("generation")
+    generation.add_argument("folder", type=Path, help="for the files")
+    generation.add_argument("envs", nargs="*", default=IDS, help="default: all")
+    generation.add_argument("--workers", type=int, default=2)
+    generation.set_defaults(run=run_generation)
+    agent = commands.add_parser("agent")
+    agent.add_argument("run_dir", type=Path, help="run directory, with an agent/ in it")
+    agent.add_argument("dataset", type=Path, help="what it was trained on")
+    agent.add_argument("--n-action-steps", type=int, help="default: the agent's")
+    agent.set_defaults(run=run_agent)
+    commands.add_parser("tables").set_defaults(run=lambda args: write_tables())
+    args = parser.parse_args()
+    args.run(args)
+
+
+def run_generation(args: argparse.Namespace) -> None:
+    args.folder.mkdir(parents=True, exist_ok=True)
+    for env_id in args.envs:
+        task = re.sub(r"_D\d-v0", "", env_id)
+        source = args.folder / f"{task.lower()}_d0.hdf5"
+        collected = collect(f"{task}_D0-v0", N_SOURCES, source, args.workers)
+        output = args.folder / f"{env_id.removesuffix('-v0').lower()}-{N_GENERATED}.hdf5"
+        started = time.perf_counter()
+        made = generate(env_id, source, N_GENERATED, output, n_workers=args.workers)
+        record(
+            "generation",
+            env_id,
+            {
+                "expert_on_d0": [collected.n_demos, collected.n_episodes],
+                "successes": made.n_demos,
+                "attempts": made.n_episodes,
+                "mean_steps": mean_steps(output),
+                "seconds": round(time.perf_counter() - started, 1),
+                "workers": args.workers,
+            },
+        )
+        print(env_id, made, flush=True)
+
+
+def run_agent(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    agent = L1FlowAgent.load(args.run_dir / "agent")
+    agent.n_action_steps = args.n_action_steps or agent.n_action_steps
+    result = evaluate(agent, n_episodes=N_EPISODES, progress_bar=True)
+    summary = result.to_dict()
+    n_demos = len(read_robomimic_hdf5(args.dataset, keys=["object"]).ends)
+    training = agent.training_record
+    score = {name: summary[name] for name in SUMMARY}
+    settings = {"demonstrations": n_demos, **{name: training[name] for name in ("total_steps", "batch_size")}}
+    more = {"command": shlex.join(["python", *sys.argv]), "mean_steps": mean_steps(args.dataset)}
+    failed = [one.seed for one in result.episodes if not one.success]
+    record(
+        "agents", str(agent.env_id), {**score, **settings, **more, "failed_seeds": failed, "curve": curve(args.run_dir)}
+    )
+    print(agent.env_id, result)
+
+
+def mean_steps(path: Path) -> float:
+    return round(float(np.diff(read_robomimic_hdf5(path, keys=["object"]).ends, prepend=0).mean()), 1)
+
+
+def curve(run_dir: Path) -> list[list[float]]:
+    """[training loss, action error on held-out episodes], as they were logged."""
+    with (run_dir / "progress.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["val/action_error"]]
+    return [[round(float(row[name]), 5) for name in ("train/loss", "val/action_error")] for row in rows]
+
+
+def record(kind: str, env_id: str, entry: dict[str, Any]) -> None:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results.setdefault(kind, {})[env_id] = entry
+    text = json.dumps(results, indent=1, sort_keys=True)
+    write_atomically(RESULTS, re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
+
+
+def write_tables() -> None:
+    """Between the markers of the page."""
+    results, page = json.loads(RESULTS.read_text()), PAGE.read_text()
+    for kind, table in [("generation", generation_table), ("agents", agent_table)]:
+        before, after = page.split(f"<!-- {kind} -->\n")
+        _, end, after = after.partition("<!-- end -->")
+        page = f"{before}<!-- {kind} -->\n{table(results.get(kind, {}))}{end}{after}"
+    write_atomically(PAGE, page)
+
+
+def generation_table(found: dict[str, Any]) -> str:
+    lines = ["| variant | expert, D0 | attempts that succeed | mean length |", "|---|---|---|---|"]
+    for env_id in filter(found.get, IDS):
+        one = found[env_id]
+        expert = "{} of {}".format(*one["expert_on_d0"]) if "_D0" in env_id else ""
+        rate = "{:.2f} ({} of {})".format(one["successes"] / one["attempts"], one["successes"], one["attempts"])
+        lines.append(f"| `{env_id}` | {expert} | {rate} | {one['mean_steps']:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def agent_table(found: dict[str, Any]) -> str:
+    lines = ["| agent | success on 50 test seeds | demonstrations | plan every |", "|---|---|---|---|"]
+    for env_id in filter(found.get, IDS):
+        one = found[env_id]
+        low, high = one["success_interval_95"]
+        name = env_id.removesuffix("-v0").lower()
+        lines.append(
+            f"| `{name}-state` | {one['success_rate']:.2f} ({low:.2f} .. {high:.2f}) | {one['demonstrations']} "
+            f"| {one['n_action_steps']} steps |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
