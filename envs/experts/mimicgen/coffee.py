@@ -22,8 +22,8 @@ from l1flow_agents.envs.experts.waypoints import (
 
 HOLDER = np.array([0.0, 0.1061, 0.0635])  # in the machine's frame, whose front is at +y
 BEHIND_HIGH = np.array([0.0, -0.03, 0.235])  # where the hand, fingers shut, is past the open lid's edge
-BEHIND = np.array([0.0, -0.03, 0.165])  # and where it stands behind the lid
-BEFORE = np.array([0.0, 0.14, 0.14])  # on the way there the hand pushes the lid over
+BEHIND = np.array([0.0, -0.03, 0.16])  # and where it stands behind the lid
+BEFORE = np.array([0.0, 0.14, 0.165])  # on the way there the hand pushes the lid over
 OVER = 0.075  # the pod's middle over the holder's on the way there
 GRIP = 0.022  # the fingers hold the pod above its middle: the holder takes the rest
 DROP = 0.016  # and when it is let go; the fingers are at the rim

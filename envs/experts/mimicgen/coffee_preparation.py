@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.coffee import CoffeeExpert
 from l1flow_agents.envs.experts.mimicgen.drawer import HOOK
+from l1flow_agents.envs.experts.mimicgen.wrist import nearest_hand
 from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, downward, turns, yaw_of
 
@@ -22,7 +23,7 @@ BAR = np.array([0.0, -0.23, 0.116])  # the handle's in the cabinet, when shut
 
 
 class CoffeePreparationExpert(CoffeeExpert):
-    """The mug is held by its handle, the lid by its sides, the drawer by a finger behind its bar."""
+    """The mug is held by its handle, the lid pushed by its front edge, the drawer pulled by a finger behind its bar."""
 
     low = 0.90
 
@@ -44,9 +45,7 @@ class CoffeePreparationExpert(CoffeeExpert):
 
     def put_mug(self, arm: Arm) -> Plan:
         mug = yaw_of(self.mug_rotation)
-        turn = (self.machine_yaw - mug + np.pi) % (2 * np.pi) - np.pi
-        hands = [hand for hand in turns(mug + np.pi / 2, np.pi, *WRIST) if WRIST[0] < hand + turn < WRIST[1]]
-        hand = min(hands, key=lambda hand: abs(hand) + abs(hand + turn)) - mug
+        hand = nearest_hand(mug, self.machine_yaw) - mug
         if not (
             yield from arm.pick(
                 lambda: (self.handle(), downward(yaw_of(self.mug_rotation) + hand)), slope=1.5, hover=0.1

@@ -20,7 +20,6 @@ INSIDE = np.array([0.0, -0.03, 0.044])  # on the tray's floor, a little nearer t
 PULL = 0.15  # metres to open
 HOOK = np.array([0.0, -0.02, -0.005])  # from the bar to a hand whose finger is behind it
 PRESS = np.array([0.0, -0.085, -0.005])  # to one that is in front of it
-BASE, NEAR = np.array([-0.56, 0.0, 0.0]), 0.32  # the robot's; a folded arm this near to it can hardly turn its hand
 CLEAR = 0.16  # what is higher in the cabinet's frame clears the tray's front
 
 
@@ -62,27 +61,26 @@ class DrawerExpert(WaypointExpert):
 
     def put(self, arm: Arm) -> Plan:
         held = self.hold()
-        if not (yield from arm.pick(lambda: (self.thing, downward(held)), slope=1.5, hover=0.08)):
+        if not (yield from arm.pick(lambda: (self.thing, downward(held)), slope=4.0, hover=0.08)):
             return False
-        yaw = self.lay(held)
+        start, yaw = self.thing.copy(), self.lay(held)
 
-        def over(height: float) -> Pose:
-            """Hand pose for the thing to be so high over the tray.
-
-            Sideways only as far as it has been lifted; what lies beside the robot first comes out in front of it.
-            """
+        def over(height: float, across: float) -> Pose:
+            """Hand pose for the thing to be so high over the tray; ``across``: the part of the way to there."""
             goal = self.at(INSIDE - [0, self.pulled, 0]) + (self.foot + height) * UP
-            lifted = np.clip((self.thing[2] - self.foot - self.drawer[2] - CLEAR + 0.07) / 0.05, 0, 1)
-            out = np.clip((np.hypot(*(arm.position - BASE)[:2]) - NEAR) / 0.06, 0, 1)
-            way = (goal - self.thing) * [lifted, lifted * out, 1] + [0.1 * (1 - out), 0, 0]
-            return arm.position + way, downward(held + out * (yaw - held))
+            way = start + (goal - start) * [across, across, 1] - self.thing
+            return arm.position + way, downward(held + across * (yaw - held))
+
+        def high() -> Pose:
+            """Sideways only as far as it has been lifted."""
+            lifted = self.thing[2] - self.foot - self.drawer[2] - CLEAR
+            return over(CLEAR - INSIDE[2], np.clip((lifted + 0.07) / 0.05, 0, 1))
 
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - self.thing) > 0.05)
 
-        high, low = lambda: over(CLEAR - INSIDE[2]), lambda: over(self.drop)
         how: Any = {"aim": (0.02, 0.2), "fit": (0.012, 0.2), "steps": 40}
-        return (yield from arm.place(high, low, bend=0, lost=lost, **how))
+        return (yield from arm.place(high, lambda: over(self.drop, 1.0), bend=0, lost=lost, **how))
 
     def push(self, arm: Arm) -> Plan:
         away = PRESS - [0, self.pulled, 0]

@@ -54,8 +54,8 @@ class KitchenExpert(WaypointExpert):
 
         And up, with the edge of the tilting pad: against it friction would hold the pad.
         """
-        start = self.button + [0, -way * (BESIDE + SWING + 0.03), PRESS]
-        end = self.button + [0, -way * (BESIDE - SWING - 0.012), PRESS]
+        start = self.button - [0, way * (BESIDE + SWING + 0.03), -PRESS]
+        end = self.button - [0, way * (BESIDE - SWING - 0.012), -PRESS]
         level = downward(0.0)
 
         def along() -> Pose:
@@ -65,7 +65,7 @@ class KitchenExpert(WaypointExpert):
         yield from arm.move(lambda: (start + 0.05 * UP, level), CLOSED, tolerance=0.03)
         yield from arm.move(lambda: (start, level), CLOSED, tolerance=0.015)
         yield from arm.move(along, CLOSED, tolerance=0.02)
-        return (yield from arm.move(lambda: (end + [0, -0.03 * way, 0.08], level), CLOSED, tolerance=0.02))
+        return (yield from arm.move(lambda: (end - [0, 0.03 * way, -0.08], level), CLOSED, tolerance=0.02))
 
     def put_pot(self, arm: Arm, place: Callable[[], np.ndarray]) -> Plan:
         yaw = nearest(yaw_of(self.pot_rotation))
@@ -92,19 +92,22 @@ class KitchenExpert(WaypointExpert):
         self, arm: Arm, held: Callable[[], np.ndarray], place: Callable[[], np.ndarray], turn: Rotation, carry: float
     ) -> Plan:
         """Carry the grip ``held`` to ``place``, ``carry`` above it on the way, and let go."""
-        low = held()[2]
+        start = held().copy()
 
-        def at(height: float) -> Pose:
+        def at(height: float, across: float) -> Pose:
+            """``across``: the part of the way to there."""
+            way = start + (place() + height * UP - start) * [across, across, 1] - held()
+            return arm.position + way, turn
+
+        def high() -> Pose:
             """Sideways only as far as it has been lifted."""
-            way = place() + height * UP - held()
-            lifted = np.clip((held()[2] - low - 0.02) / 0.05, 0, 1)
-            return arm.position + way * [lifted, lifted, 1], turn
+            return at(carry, np.clip((held()[2] - start[2] - 0.02) / 0.05, 0, 1))
 
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - held()) > 0.04)
 
         how: Any = {"aim": (0.015, 0.2), "fit": (0.01, 0.3), "steps": 40}
-        return (yield from arm.place(lambda: at(carry), lambda: at(0.0), bend=0, lost=lost, **how))
+        return (yield from arm.place(high, lambda: at(0.0, 1.0), bend=0, lost=lost, **how))
 
 
 def nearest(yaw: float) -> float:

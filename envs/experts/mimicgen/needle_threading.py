@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.square import WRIST
-from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.mimicgen.wrist import nearest_hand
+from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, downward, yaw_of
 
 HANDLE = np.array([0.0, 0.06, 0.0])  # its middle in the needle's frame; the tip is the -y end
 SHAFT = np.array([0.0, -0.02, 0.0])
@@ -28,26 +28,14 @@ class ThreadingExpert(WaypointExpert):
         """Nothing to draw beyond the speed."""
 
     def plan(self, arm: Arm) -> Plan:
-        self.choose_hand()
+        needle = yaw_of(self.needle_rotation)
+        self.hand_turn = nearest_hand(needle, self.level_yaw()) - needle
         if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
             return False
         while not self.lost():
             yield from arm.move(self.onto_axis, CLOSED, tolerance=0.005, lost=self.lost)
             yield from arm.move(self.through, CLOSED, speed=0.7, tolerance=0.0, steps=60, lost=self.lost)
         return False
-
-    def choose_hand(self) -> None:
-        """Which way round to hold the handle: the one with the least turning, there and on the way to the ring."""
-        needle, turn = yaw_of(self.needle_rotation), self.turn_to_ring()
-        low, high = WRIST
-        hands = turns(needle + np.pi / 2, np.pi, low, high)
-        self.hand_turn = (
-            min(hands, key=lambda hand: abs(hand) + abs(hand + turn) + 9 * (not low < hand + turn < high)) - needle
-        )
-
-    def turn_to_ring(self) -> float:
-        turn = self.level_yaw() - yaw_of(self.needle_rotation)
-        return float((turn + np.pi) % (2 * np.pi) - np.pi)
 
     def level_yaw(self) -> float:
         """The needle's when it goes in."""

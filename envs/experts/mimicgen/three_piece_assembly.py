@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
 
 WRIST = 0.6 * np.pi  # the hand turns no farther to either side
-ROBOT = np.array([-0.56, 0.0])
+ROBOT = np.array([-0.56, 0.0])  # where it stands
 
 
 class Piece(NamedTuple):
@@ -43,7 +43,7 @@ STEPS = (
 
 
 class ThreePieceAssemblyExpert(WaypointExpert):
-    """Each piece is held from above, with the least turning, carried over the others and let down upright."""
+    """Each piece is held from above, with the least turning, lifted no higher than needed, and let down upright."""
 
     speeds, noise = (0.6, 0.9), 0.05
 
@@ -62,8 +62,9 @@ class ThreePieceAssemblyExpert(WaypointExpert):
         hand_turn, goal_turn = self.least_turning(step)
 
         def grasp() -> Pose:
-            piece = self.pieces[step.piece]
-            return piece.position + step.grip * UP, downward(piece.yaw + hand_turn) * reaching(piece.position)
+            piece, into = self.pieces[step.piece], self.pieces[step.into]
+            tilt = reaching(piece.position, into.position)
+            return piece.position + step.grip * UP, downward(piece.yaw + hand_turn) * tilt
 
         def at(height: float) -> Pose:
             """Hand pose for the held piece to be so high over its seat, upright."""
@@ -103,7 +104,11 @@ class ThreePieceAssemblyExpert(WaypointExpert):
         return bool(np.hypot(*away[:2]) < 0.02 and away[2] < step.seat + 0.01)
 
 
-def reaching(position: np.ndarray) -> Rotation:
-    """The hand's tilt: fingers forwards to a far piece, since an arm that straightens does not come back."""
-    far = np.clip((np.hypot(*(position[:2] - ROBOT)) - 0.7) / 0.1, 0, 1)
-    return Rotation.from_euler("y", 0.35 * far)
+def reaching(*places: np.ndarray) -> Rotation:
+    """The hand's tilt for all of the places.
+
+    Fingers forwards where one is far out, since an arm that straightens does not come back; but not where one is near,
+    since there it would bring the wrist's two turning axes into one line.
+    """
+    near, *_, far = sorted(float(np.hypot(*(place[:2] - ROBOT))) for place in places)
+    return Rotation.from_euler("y", 0.35 * np.clip(min((far - 0.7) / 0.1, (near - 0.35) / 0.2), 0, 1))
