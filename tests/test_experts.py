@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from l1flow_agents.errors import ConfigError
 pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
 
 
-@pytest.fixture(params=EXPERTS, scope="module")
+HARD = ("Transport-v0", "ToolHang-v0", "CoffeePreparation_D0-v0")
+
+
+@pytest.fixture(params=[name for name in EXPERTS if not re.search(r"_D[12]-", name)], scope="module")
 def env(request):
     env = gym.make(request.param, obs_type="state")
     yield env
@@ -34,8 +39,8 @@ def episode(env: gym.Env, seed: int, rng_seed: int, steps: int | None = None) ->
 
 
 def test_solves_the_task(env):
-    # the long tasks take four times as long and succeed less often
-    episodes, enough = (2, 1) if env.spec.id in ("Transport-v0", "ToolHang-v0") else (5, 4)
+    # RoboMimic's and the experts that fail now and then; MimicGen's others are seen again as sources of generation
+    episodes, enough = (4, 1) if env.spec.id in HARD else (2, 1) if "_D0" in env.spec.id else (5, 4)
     solved = failed = 0
     while solved < enough and failed <= episodes - enough:
         seed = 10000 + solved + failed
