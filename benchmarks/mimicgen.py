@@ -1,6 +1,6 @@
 """Generation and agents on MimicGen's tasks, into benchmarks/results/mimicgen.json and the tables of docs/mimicgen.md.
 
-    python benchmarks/mimicgen.py generation data      # sources and 10 episodes of every variant; continues
+    python benchmarks/mimicgen.py generation data      # sources, and 10 episodes of every variant or what is there
     python benchmarks/mimicgen.py agent runs/square_d2-state data/square_d2.hdf5
     python benchmarks/mimicgen.py tables               # from the JSON into the page
 
@@ -15,7 +15,6 @@ import json
 import re
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +59,8 @@ def run_generation(args: argparse.Namespace) -> None:
         task = re.sub(r"_D\d-v0", "", env_id)
         source = args.folder / f"{task.lower()}_d0.hdf5"
         collected = collect(f"{task}_D0-v0", N_SOURCES, source, args.workers)
-        output = args.folder / f"{env_id.removesuffix('-v0').lower()}-{N_GENERATED}.hdf5"
-        started = time.perf_counter()
+        name = env_id.removesuffix("-v0").lower()
+        output = args.folder / f"{name}{'-generated' if name.endswith('_d0') else ''}.hdf5"
         made = generate(env_id, source, N_GENERATED, output, n_workers=args.workers)
         record(
             "generation",
@@ -71,8 +70,6 @@ def run_generation(args: argparse.Namespace) -> None:
                 "successes": made.n_demos,
                 "attempts": made.n_episodes,
                 "mean_steps": mean_steps(output),
-                "seconds": round(time.perf_counter() - started, 1),
-                "workers": args.workers,
             },
         )
         print(env_id, made, flush=True)

@@ -39,7 +39,7 @@ def episode(env: gym.Env, seed: int, rng_seed: int, steps: int | None = None) ->
 
 
 def test_solves_the_task(env):
-    # RoboMimic's and the experts that fail now and then; MimicGen's others are seen again as sources of generation
+    # the long tasks succeed less often; of MimicGen's many one episode each
     episodes, enough = (4, 1) if env.spec.id in HARD else (2, 1) if "_D0" in env.spec.id else (5, 4)
     solved = failed = 0
     while solved < enough and failed <= episodes - enough:
