@@ -22,6 +22,7 @@ from test_replay import contents, left_behind, wait_for
 from l1flow_agents.cli import main
 from l1flow_agents.collection import collect
 from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_robomimic_hdf5
+from l1flow_agents.envs.mimicgen.spec import Subtask
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.generation import generate, read_task_spec
 from l1flow_agents.generation.segments import (
@@ -61,6 +62,16 @@ def test_a_moved_segment_looks_the_same_from_its_object(before, after, numbers):
     np.testing.assert_allclose(inverse(after) @ moved.targets, inverse(before) @ hands, atol=1e-12)
     np.testing.assert_allclose(moved.start, moved.targets[0], atol=1e-12)
     np.testing.assert_allclose(moved.moved_to(before).targets, hands, atol=1e-12)
+
+
+@given(POSES)
+def test_the_pose_that_a_subtask_moves_with(at):
+    spec = TaskSpec((Subtask("peg", "a"), Subtask("peg", "b", turns=False), Subtask(None, None)))
+    turning, going, still = (spec.reference(number, {"peg": at}) for number in range(3))
+    np.testing.assert_array_equal(turning, at)
+    np.testing.assert_array_equal(going[:, 3], at[:, 3])
+    np.testing.assert_array_equal(going[:, :3], np.eye(4)[:, :3])
+    np.testing.assert_array_equal(still, np.eye(4))
 
 
 @settings(deadline=None)

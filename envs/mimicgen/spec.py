@@ -46,6 +46,7 @@ class Subtask:
         offset: steps added to that end, drawn uniformly, both ends included.
         choice: of the source: ``random`` or ``nearest_object``.
         choice_kwargs: its settings.
+        turns: the piece turns with the object; False: it only goes along.
     """
 
     object: str | None
@@ -53,6 +54,7 @@ class Subtask:
     offset: tuple[int, int] = (0, 0)
     choice: str = "random"
     choice_kwargs: tuple[tuple[str, Any], ...] = ()
+    turns: bool = True
 
 
 NEAREST = {"choice": "nearest_object", "choice_kwargs": (("k", 3),)}

@@ -130,7 +130,7 @@ def plan(
     by_source = [source.segments(spec, rng) for source in recipe.sources]
     target = env.eef_pose()
     for number, subtask in enumerate(spec.subtasks):
-        reference = np.eye(4) if subtask.object is None else spec.object_poses(env)[subtask.object]
+        reference = spec.reference(number, spec.object_poses(env))
         candidates = [segments[number] for segments in by_source]
         if spec.choose_every_subtask or not number:
             among = CHOICES[subtask.choice](candidates, reference, env.eef_pose(), **dict(subtask.choice_kwargs))

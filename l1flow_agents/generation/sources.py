@@ -61,9 +61,9 @@ class Source:
                 start=self.steps.hand[first],
                 targets=self.steps.targets[first:end],
                 gripper=self.steps.gripper[first:end],
-                reference=np.eye(4) if subtask.object is None else self.steps.objects[subtask.object][first],
+                reference=spec.reference(number, {name: poses[first] for name, poses in self.steps.objects.items()}),
             )
-            for subtask, first, end in zip(spec.subtasks, [0, *ends[:-1]], ends, strict=True)
+            for number, (first, end) in enumerate(pairwise([0, *ends]))
         ]
 
 

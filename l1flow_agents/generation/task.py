@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +44,14 @@ class TaskSpec:
             poses[name][:3, :3], poses[name][:3, 3] = data.get_body_xmat(body), data.get_body_xpos(body)
         return poses
 
+    def reference(self, number: int, poses: dict[str, np.ndarray]) -> np.ndarray:
+        """The pose (4, 4) that subtask ``number`` moves with."""
+        subtask, reference = self.subtasks[number], np.eye(4)
+        if subtask.object is not None:
+            kept = slice(0, 4) if subtask.turns else slice(3, 4)  # columns
+            reference[:, kept] = poses[subtask.object][:, kept]
+        return reference
+
     def signals(self, env: RobosuiteEnv, gripper: float) -> dict[str, bool]:
         """The end signals in the present state, before an action with this gripper command."""
         own = env.subtask_signals() if hasattr(env, "subtask_signals") else {}
@@ -74,7 +81,8 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
           - {object: null}               # null: stays where it is in the world
 
     ``signal`` ends a subtask when it changes: ``gripper``, the gripper's command, or one of the environment's
-    ``subtask_signals()``. The last subtask ends with the episode.
+    ``subtask_signals()``. The last subtask ends with the episode. With ``turns: false`` a subtask goes where its object
+    is, but does not turn with it.
 
     Raises:
         ConfigError: names the file and what is wrong.
@@ -99,7 +107,7 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
 def _subtask(where: str, given: Any, last: bool) -> Subtask:
     if not isinstance(given, dict) or "object" not in given:
         raise ConfigError(f"{where}: expected a mapping with at least 'object', found {given!r}")
-    check_names(given, ["object", "signal", "offset", "choice", "k"], where)
+    check_names(given, ["object", "signal", "offset", "choice", "k", "turns"], where)
     offset = given.get("offset", [0, 0])
     if not (isinstance(offset, list) and len(offset) == 2 and all(isinstance(one, int) for one in offset)):
         raise ConfigError(f"{where}: expected offset as two whole numbers of steps, found {offset!r}")
@@ -111,5 +119,6 @@ def _subtask(where: str, given: Any, last: bool) -> Subtask:
     k = given.get("k", 3)
     if not isinstance(k, int) or k < 1:
         raise ConfigError(f"{where}: expected k >= 1, found {k!r}")
-    made = Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), given.get("choice", "random"))
-    return made if made.choice == "random" else dataclasses.replace(made, choice_kwargs=(("k", k),))
+    rule, turns = given.get("choice", "random"), bool(given.get("turns", True))
+    settings = () if rule == "random" else (("k", k),)
+    return Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), rule, settings, turns)
