@@ -59,7 +59,9 @@ def collect(
     env_id = find_spec(env_id).id
     make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
     with RobomimicWriter(output, recorder(env_id).unwrapped.env_args()) as writer:
-        return fill(writer, partial(run_expert, env_id), n_demos, n_workers, seed, progress_bar)
+        return fill(
+            writer, partial(run_expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert"
+        )
 
 
 def check_wanted(n_demos: int, n_workers: int, seed: int) -> None:
@@ -74,10 +76,11 @@ def fill(
     n_workers: int,
     seed: int,
     progress_bar: bool,
+    who: str,
 ) -> Collected:
     """Append ``run(seed)``, ``run(seed + 1)`` and so on, where they are not None, until there are ``n_demos``.
 
-    Continues after the last seed that ``writer`` has.
+    Continues after the last seed that ``writer`` has. ``who`` is blamed where nothing succeeds.
     """
     first = _next_seed(writer, seed)
     episodes = in_order(run, count(first), n_workers)
@@ -93,7 +96,7 @@ def fill(
                 writer.append(**{**demo, "attributes": {**demo.get("attributes", {}), "seed": seed + n_episodes - 1}})
                 bar.update()
             elif not len(writer) and n_episodes >= HOPELESS:
-                raise DatasetError(f"{writer.path}: all of {n_episodes} episodes failed")
+                raise DatasetError(f"{who} failed in all of {n_episodes} episodes")
             bar.set_postfix(success=f"{len(writer) / n_episodes:.2f}", refresh=False)
     return Collected(len(writer), _next_seed(writer, seed) - seed)
 

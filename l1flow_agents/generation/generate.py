@@ -95,7 +95,7 @@ def generate(
             raise DatasetError(
                 f"{output}: expected to continue with recipe {recipe.digest}, found {found}: other sources"
             )
-        return fill(writer, partial(attempt, recipe), n_demos, n_workers, seed, progress_bar)
+        return fill(writer, partial(attempt, recipe), n_demos, n_workers, seed, progress_bar, f"{env_id}: generation")
 
 
 def attempt(recipe: Recipe, seed: int) -> dict[str, Any] | None:
