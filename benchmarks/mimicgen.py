@@ -69,7 +69,7 @@ def run_generation(args: argparse.Namespace) -> None:
                 "expert_on_d0": [collected.n_demos, collected.n_episodes],
                 "successes": made.n_demos,
                 "attempts": made.n_episodes,
-                "mean_steps": mean_steps(output),
+                "mean_steps": mean(episode_lengths(output)),
             },
         )
         print(env_id, made, flush=True)
@@ -81,11 +81,11 @@ def run_agent(args: argparse.Namespace) -> None:
     agent.n_action_steps = args.n_action_steps or agent.n_action_steps
     result = evaluate(agent, n_episodes=N_EPISODES, progress_bar=True)
     summary = result.to_dict()
-    n_demos = len(read_robomimic_hdf5(args.dataset, keys=["object"]).ends)
+    lengths = episode_lengths(args.dataset)
     training = agent.training_record
     score = {name: summary[name] for name in SUMMARY}
-    settings = {"demonstrations": n_demos, **{name: training[name] for name in ("total_steps", "batch_size")}}
-    more = {"command": shlex.join(["python", *sys.argv]), "mean_steps": mean_steps(args.dataset)}
+    settings = {"demonstrations": len(lengths), **{name: training[name] for name in ("total_steps", "batch_size")}}
+    more = {"command": shlex.join(["python", *sys.argv]), "mean_steps": mean(lengths)}
     failed = [one.seed for one in result.episodes if not one.success]
     record(
         "agents", str(agent.env_id), {**score, **settings, **more, "failed_seeds": failed, "curve": curve(args.run_dir)}
@@ -93,8 +93,12 @@ def run_agent(args: argparse.Namespace) -> None:
     print(agent.env_id, result)
 
 
-def mean_steps(path: Path) -> float:
-    return round(float(np.diff(read_robomimic_hdf5(path, keys=["object"]).ends, prepend=0).mean()), 1)
+def episode_lengths(path: Path) -> np.ndarray:
+    return np.diff(read_robomimic_hdf5(path, keys=["object"]).ends, prepend=0)
+
+
+def mean(lengths: np.ndarray) -> float:
+    return round(float(lengths.mean()), 1)
 
 
 def curve(run_dir: Path) -> list[list[float]]:

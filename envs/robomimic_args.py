@@ -8,6 +8,7 @@ from typing import Any
 
 from l1flow_agents.envs.robosuite_internals import robosuite
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 
 CONTROL_FREQ = 20  # actions a second
 
@@ -16,8 +17,8 @@ OSC_POSE = {
     "type": "OSC_POSE",
     "input_max": 1,
     "input_min": -1,
-    "output_max": [0.05, 0.05, 0.05, 0.5, 0.5, 0.5],
-    "output_min": [-0.05, -0.05, -0.05, -0.5, -0.5, -0.5],
+    "output_max": [POSITION_SCALE] * 3 + [ROTATION_SCALE] * 3,
+    "output_min": [-POSITION_SCALE] * 3 + [-ROTATION_SCALE] * 3,
     "kp": 150,
     "damping_ratio": 1,
     "impedance_mode": "fixed",

@@ -14,6 +14,7 @@ from l1flow_agents.envs.rendering import QUALITIES, Renderer
 from l1flow_agents.envs.robomimic_args import CONTROL_FREQ, to_env_args
 from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, ControlLoop, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.rotations import homogeneous
 
 OBS_TYPES = ("image", "state", "image_state")
 CONTROLS = ("delta", "absolute")
@@ -173,9 +174,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def eef_pose(self, arm: int = 0) -> np.ndarray:
         """The grip site as a homogeneous matrix (4, 4), world frame: what actions move and absolute ones name."""
         inner = self.simulator
-        site, pose = inner.robots[arm].eef_site_id["right"], np.eye(4)
-        pose[:3, :3], pose[:3, 3] = inner.sim.data.site_xmat[site].reshape(3, 3), inner.sim.data.site_xpos[site]
-        return pose
+        site = inner.robots[arm].eef_site_id["right"]
+        return homogeneous(inner.sim.data.site_xmat[site].reshape(3, 3), inner.sim.data.site_xpos[site])
 
     def get_state(self) -> dict[str, Any]:
         """Everything that decides the future, for `set_state` of any environment of this task.

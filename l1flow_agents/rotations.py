@@ -74,6 +74,7 @@ def matrix_to_quaternion(matrix: ArrayLike) -> np.ndarray:
 # ---- pose actions: [position 3, rotation, gripper 1] an arm, the arms side by side --------------------------------
 
 POSE, POSE_6D = 7, 10  # numbers an arm with an axis-angle, with a rotation-6d
+POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5  # metres and radians of a delta action of 1
 
 
 def pose_to_axis_angle(actions: ArrayLike) -> np.ndarray:
@@ -90,6 +91,13 @@ def pose_to_rotation_6d(actions: ArrayLike) -> np.ndarray:
     arms = actions.reshape(*actions.shape[:-1], -1, POSE)
     rotations = matrix_to_rotation_6d(axis_angle_to_matrix(arms[..., 3:6]))
     return np.concatenate([arms[..., :3], rotations, arms[..., 6:]], axis=-1).reshape(*actions.shape[:-1], -1)
+
+
+def homogeneous(rotation: ArrayLike, position: ArrayLike) -> np.ndarray:
+    """(3, 3) and (3,) -> (4, 4), the matrix of a pose."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, position
+    return pose
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

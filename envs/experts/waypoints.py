@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
+
 OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
-POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5  # metres and radians for an action of 1
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
 
@@ -35,6 +36,17 @@ def turns(yaw: float, period: float, low: float, high: float) -> np.ndarray:
     first = yaw + period * np.ceil((low - yaw) / period)
     angles = np.arange(first, high + 1e-9, period)
     return angles[np.argsort(np.abs(angles))]
+
+
+class Body(NamedTuple):
+    """An object's pose."""
+
+    position: np.ndarray
+    rotation: Rotation
+
+    @property
+    def yaw(self) -> float:
+        return yaw_of(self.rotation)
 
 
 class Arm:
@@ -165,6 +177,10 @@ class Arm:
         """Where the hand must be for the held object to be at ``to``, by how it lies in the hand just now."""
         turn = to[1] * held[1].inv()
         return to[0] + turn.apply(self.position - held[0]), turn * self.rotation
+
+    def lifting(self, goal: Pose, lifted: float) -> Pose:
+        """On the way to ``goal``: up at once, sideways only by the part ``lifted`` of 1."""
+        return self.position + (goal[0] - self.position) * [lifted, lifted, 1], goal[1]
 
     def rise(self, height: float, gripper: float) -> Plan:
         top, rotation = self.position + height * UP, self.rotation

@@ -11,6 +11,7 @@ import numpy as np
 
 from l1flow_agents.envs.mimicgen.spec import Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.rotations import homogeneous
 
 ManipulationEnv: Any = robosuite.environments.manipulation.manipulation_env.ManipulationEnv
 Observable, sensor = robosuite.utils.observables.Observable, robosuite.utils.observables.sensor
@@ -108,10 +109,7 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
 
     def pose(self, name: str) -> np.ndarray:
         """A homogeneous matrix (4, 4)."""
-        pose = np.eye(4)
-        pose[:3, :3] = self.sim.data.get_body_xmat(self._body(name))
-        pose[:3, 3] = self.position(name)
-        return pose
+        return homogeneous(self.sim.data.get_body_xmat(self._body(name)), self.position(name))
 
     def eef_position(self) -> np.ndarray:
         return self.sim.data.site_xpos[self.robots[0].eef_site_id["right"]].copy()

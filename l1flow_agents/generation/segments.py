@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from l1flow_agents.rotations import (
+    POSITION_SCALE,
+    ROTATION_SCALE,
+    axis_angle_to_matrix,
+    homogeneous,
+    matrix_to_axis_angle,
+)
 
-POSITION_SCALE, ROTATION_SCALE = 0.05, 0.5  # metres and radians of an action of 1
 SAME_TURN = 0.05  # radians: less is not worth interpolating
 
 
@@ -69,10 +74,8 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def inverse(pose: np.ndarray) -> np.ndarray:
-    back = np.eye(4)
-    back[:3, :3] = pose[:3, :3].T
-    back[:3, 3] = -pose[:3, :3].T @ pose[:3, 3]
-    return back
+    back = pose[:3, :3].T
+    return homogeneous(back, -back @ pose[:3, 3])
 
 
 def cut(signal: np.ndarray, first: int) -> int | None:

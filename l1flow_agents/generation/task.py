@@ -15,6 +15,7 @@ from l1flow_agents.envs.mimicgen.spec import Subtask
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.generation.segments import CHOICES
+from l1flow_agents.rotations import homogeneous
 
 GRIPPER = "gripper"  # a signal that every task has: whether the gripper is told to close
 
@@ -40,8 +41,7 @@ class TaskSpec:
         for name, body in self.bodies:
             if body not in model.body_names:
                 raise ConfigError(f"bodies: the model has no body {body!r}{nearest(body, model.body_names)}")
-            poses[name] = np.eye(4)
-            poses[name][:3, :3], poses[name][:3, 3] = data.get_body_xmat(body), data.get_body_xpos(body)
+            poses[name] = homogeneous(data.get_body_xmat(body), data.get_body_xpos(body))
         return poses
 
     def reference(self, number: int, poses: dict[str, np.ndarray]) -> np.ndarray:

@@ -56,9 +56,9 @@ class CoffeePreparationExpert(CoffeeExpert):
         def at(offset: np.ndarray) -> Pose:
             """Hand pose for the mug to be so far from its place; sideways only as far as it has been lifted."""
             level = Rotation.from_euler("z", self.machine_yaw)
-            position, rotation = arm.carry((self.mug, self.mug_rotation), (self.at(MUG_AT + offset), level))
+            goal = arm.carry((self.mug, self.mug_rotation), (self.at(MUG_AT + offset), level))
             lifted = np.clip((self.mug[2] - 0.845) / 0.01, 0, 1)
-            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation
+            return arm.lifting(goal, lifted)
 
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - self.handle()) > 0.04)

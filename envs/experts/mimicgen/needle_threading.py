@@ -47,9 +47,8 @@ class ThreadingExpert(WaypointExpert):
 
     def onto_axis(self) -> Pose:
         """The tip well before the ring; sideways only as far as the needle has been lifted."""
-        position, rotation = self.along(BEFORE)
         lifted = np.clip((self.needle[2] - 0.83) / 0.03, 0, 1)
-        return self.arm.position + (position - self.arm.position) * [lifted, lifted, 1], rotation
+        return self.arm.lifting(self.along(BEFORE), lifted)
 
     def through(self) -> Pose:
         """The tip goes in as far as the shaft lies on the ring's axis; once inside it cannot leave that."""

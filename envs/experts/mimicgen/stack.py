@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import (
     UP,
     Arm,
+    Body,
     Plan,
     Pose,
     WaypointExpert,
     downward,
     turns,
-    yaw_of,
 )
 
 FACES = np.pi / 2  # a cube looks the same after this turn
 CLEAR = 0.08  # metres: a carried cube passes so high over the one below
 HALF_A = 0.02  # of cubes A and C
 REST = {"B": 0.025, "A": 0.02}  # half heights of those that something is put upon
-
-
-class Cube(NamedTuple):
-    position: np.ndarray
-    rotation: Rotation
-
-    @property
-    def yaw(self) -> float:
-        return yaw_of(self.rotation)
 
 
 class StackExpert(WaypointExpert):
@@ -41,12 +30,12 @@ class StackExpert(WaypointExpert):
 
     def see(self, objects: np.ndarray) -> None:
         self.cubes = {
-            "A": Cube(objects[:3], Rotation.from_quat(objects[3:7])),
-            "B": Cube(objects[7:10], Rotation.from_quat(objects[10:14])),
+            "A": Body(objects[:3], Rotation.from_quat(objects[3:7])),
+            "B": Body(objects[7:10], Rotation.from_quat(objects[10:14])),
         }
 
     def draw(self) -> None:
-        self.slope = 1.5
+        """Nothing to draw beyond the speed."""
 
     def plan(self, arm: Arm) -> Plan:
         todo = [move for move in self.moves if not self.done(*move)]
@@ -58,7 +47,7 @@ class StackExpert(WaypointExpert):
         def grasp() -> Pose:
             return self.cubes[upper].position, downward(self.cubes[upper].yaw + turn)
 
-        if not (yield from arm.pick(grasp, slope=self.slope, hover=0.1)):
+        if not (yield from arm.pick(grasp, slope=1.5, hover=0.1)):
             return False
         held = self.cubes[upper].yaw
         yaw = held + turns(self.cubes[lower].yaw - held, FACES, -FACES / 2, FACES / 2)[0]
@@ -67,7 +56,7 @@ class StackExpert(WaypointExpert):
             """Hand pose for the held cube to be so high over the middle of the lower one."""
             goal = self.cubes[lower].position + (REST[lower] + HALF_A + height) * UP
             level = Rotation.from_euler("z", yaw)
-            return arm.carry((self.cubes[upper].position, self.cubes[upper].rotation), (goal, level))
+            return arm.carry(self.cubes[upper], (goal, level))
 
         grasped = self.cubes[upper].position[2]
 
@@ -75,7 +64,7 @@ class StackExpert(WaypointExpert):
             """Sideways only as far as it has been lifted: a straight way up clears the others."""
             position, rotation = at(CLEAR)
             lifted = np.clip((self.cubes[upper].position[2] - grasped - 0.05) / 0.04, 0, 1)
-            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation if lifted else arm.rotation
+            return arm.lifting((position, rotation if lifted else arm.rotation), lifted)
 
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - self.cubes[upper].position) > 0.04)
@@ -96,4 +85,4 @@ class StackThreeExpert(StackExpert):
 
     def see(self, objects: np.ndarray) -> None:
         super().see(objects)
-        self.cubes["C"] = Cube(objects[23:26], Rotation.from_quat(objects[26:30]))
+        self.cubes["C"] = Body(objects[23:26], Rotation.from_quat(objects[26:30]))

@@ -7,19 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import UP, Arm, Body, Plan, Pose, WaypointExpert, downward, turns
 
 WRIST = 0.6 * np.pi  # the hand turns no farther to either side
 ROBOT = np.array([-0.56, 0.0])  # where it stands
-
-
-class Piece(NamedTuple):
-    position: np.ndarray
-    rotation: Rotation
-
-    @property
-    def yaw(self) -> float:
-        return yaw_of(self.rotation)
 
 
 class Step(NamedTuple):
@@ -49,7 +40,7 @@ class ThreePieceAssemblyExpert(WaypointExpert):
 
     def see(self, objects: np.ndarray) -> None:
         poses = zip(("base", "piece_1", "piece_2"), objects.reshape(3, 14), strict=True)
-        self.pieces = {name: Piece(one[:3], Rotation.from_quat(one[3:7])) for name, one in poses}
+        self.pieces = {name: Body(one[:3], Rotation.from_quat(one[3:7])) for name, one in poses}
 
     def draw(self) -> None:
         self.slope, self.hover, self.clear = 1.5, 0.12, 0.08
@@ -76,9 +67,8 @@ class ThreePieceAssemblyExpert(WaypointExpert):
 
         def over() -> Pose:
             """Sideways as soon as it is lifted a little: high and far out the arm's elbow would lock."""
-            position, rotation = at(self.clear)
             lifted = np.clip((self.pieces[step.piece].position[2] - start - 0.02) / 0.04, 0, 1)
-            return arm.position + (position - arm.position) * [lifted, lifted, 1], rotation
+            return arm.lifting(at(self.clear), lifted)
 
         def lost() -> bool:
             held = self.pieces[step.piece].position + step.grip * UP
