@@ -28,6 +28,7 @@ from l1flow_agents.generation import generate, read_task_spec
 from l1flow_agents.generation.segments import (
     CHOICES,
     Segment,
+    Situation,
     action_target,
     action_towards,
     cut,
@@ -109,17 +110,26 @@ def test_a_subtask_ends_after_the_step_at_which_its_signal_changed():
 
 
 @pytest.mark.parametrize(
-    ("rule", "expected"), [("random", {0, 1, 2, 3}), ("nearest_object", {1, 2}), ("nearest_robot", {2, 3})]
+    ("rule", "expected"),
+    [
+        ("random", {0, 1, 2, 3}),
+        ("nearest_object", {1, 2}),
+        ("nearest_objects", {0, 1}),
+        ("nearest_robot", {2, 3}),
+    ],
 )
 def test_choice_of_a_source(rule, expected):
     at = [pose(np.array([x, 0, 0, 0, 0, 0])) for x in (0.0, 0.3, 0.4, 0.9)]
     starts = [pose(np.array([x, 0, 0.2, 0, 0, 0])) for x in (0.5, 0.8, 0.41, 0.92)]
+    others = [pose(np.array([0, y, 0, 0, 0, 0])) for y in (0.0, 0.1, 0.9, 0.2)]
     segments = [
-        Segment(start, start[None], np.zeros(1), reference) for start, reference in zip(starts, at, strict=True)
+        Segment(start, start[None], np.zeros(1), reference, {"one": reference, "other": other})
+        for start, reference, other in zip(starts, at, others, strict=True)
     ]
     object_now, hand_now = pose(np.array([0.35, 0, 0, 0, 0, 0])), pose(np.array([0.35, 0, 0.2, 0, 0, 0]))
+    now = Situation(object_now, hand_now, {"one": object_now, "other": others[0]})
     arguments = {} if rule == "random" else {"k": 2}
-    assert {*CHOICES[rule](segments, object_now, hand_now, **arguments)} == expected
+    assert {*CHOICES[rule](segments, now, **arguments)} == expected
 
 
 # ---- real environments and files ------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Subtask:
         object: a key of `MimicGen.object_poses`; None: the piece stays where it is in the world.
         signal: a key of `MimicGen.subtask_signals` that changes when the piece ends; None: it ends with the episode.
         offset: steps added to that end, drawn uniformly, both ends included.
-        choice: of the source: ``random`` or ``nearest_object``.
+        choice: of the source: a key of `generation.segments.CHOICES`.
         choice_kwargs: its settings.
         turns: the piece turns with the object; False: it only goes along.
     """

@@ -17,7 +17,7 @@ from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.generation.segments import CHOICES, action_towards, interpolate
+from l1flow_agents.generation.segments import CHOICES, Situation, action_towards, interpolate
 from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
 
@@ -128,15 +128,17 @@ def plan(
     """
     spec = recipe.spec
     by_source = [source.segments(spec, rng) for source in recipe.sources]
+    used = {subtask.object for subtask in spec.subtasks}
     target = env.eef_pose()
     for number, subtask in enumerate(spec.subtasks):
-        reference = spec.reference(number, spec.object_poses(env))
+        poses = {name: pose for name, pose in spec.object_poses(env).items() if name in used}
+        now = Situation(spec.reference(number, poses), env.eef_pose(), poses)
         candidates = [segments[number] for segments in by_source]
         if spec.choose_every_subtask or not number:
-            among = CHOICES[subtask.choice](candidates, reference, env.eef_pose(), **dict(subtask.choice_kwargs))
+            among = CHOICES[subtask.choice](candidates, now, **dict(subtask.choice_kwargs))
             index = int(rng.choice(among))
         chosen.append(index)
-        segment = candidates[index].moved_to(reference)
+        segment = candidates[index].moved_to(now.reference)
         targets, gripper = segment.targets, segment.gripper
         if not number:  # from where the source's hand started, so that its first step is not hurried
             targets = np.concatenate([segment.start[None], targets])

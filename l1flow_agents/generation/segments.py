@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,18 +23,20 @@ class Segment:
     """Steps of a source that move with one object.
 
     ``start`` (4, 4): where the hand was before its first step; ``targets`` (T, 4, 4): where each action sends it;
-    ``gripper`` (T,): its command; ``reference`` (4, 4): the object at the first step, identity for the world.
+    ``gripper`` (T,): its command; ``reference`` (4, 4): the object at the first step, identity for the world;
+    ``objects``: every object then.
     """
 
     start: np.ndarray
     targets: np.ndarray
     gripper: np.ndarray
     reference: np.ndarray
+    objects: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def moved_to(self, reference: np.ndarray) -> Segment:
         """The segment as seen from its object, which now is at ``reference``: every pose T becomes O' O^-1 T."""
         move = reference @ inverse(self.reference)
-        return Segment(move @ self.start, move @ self.targets, self.gripper, reference)
+        return Segment(move @ self.start, move @ self.targets, self.gripper, reference, self.objects)
 
 
 def action_target(pose: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -88,24 +90,36 @@ def cut(signal: np.ndarray, first: int) -> int | None:
 # ---- which source ---------------------------------------------------------------------------------------------------
 
 
-def choose_random(segments: Sequence[Segment], reference: np.ndarray, hand: np.ndarray, k: int = 0) -> np.ndarray:
+@dataclass(frozen=True)
+class Situation:
+    """Where a subtask begins: its ``reference`` (4, 4), the ``hand`` (4, 4), and the subtasks' ``objects``."""
+
+    reference: np.ndarray
+    hand: np.ndarray
+    objects: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def choose_random(segments: Sequence[Segment], now: Situation, k: int = 0) -> np.ndarray:
     return np.arange(len(segments))
 
 
-def choose_nearest_object(
-    segments: Sequence[Segment], reference: np.ndarray, hand: np.ndarray, k: int = 3
-) -> np.ndarray:
-    return np.argsort([distance(one.reference, reference) for one in segments])[:k]
+def choose_nearest_object(segments: Sequence[Segment], now: Situation, k: int = 3) -> np.ndarray:
+    return np.argsort([distance(one.reference, now.reference) for one in segments])[:k]
 
 
-def choose_nearest_robot(
-    segments: Sequence[Segment], reference: np.ndarray, hand: np.ndarray, k: int = 3
-) -> np.ndarray:
-    return np.argsort([distance(one.moved_to(reference).start, hand) for one in segments])[:k]
+def choose_nearest_objects(segments: Sequence[Segment], now: Situation, k: int = 3) -> np.ndarray:
+    """By all the objects, since the hand must also suit those of later subtasks."""
+    far = [sum(distance(one.objects[name], pose) for name, pose in now.objects.items()) for one in segments]
+    return np.argsort(far)[:k]
+
+
+def choose_nearest_robot(segments: Sequence[Segment], now: Situation, k: int = 3) -> np.ndarray:
+    return np.argsort([distance(one.moved_to(now.reference).start, now.hand) for one in segments])[:k]
 
 
 CHOICES = {
     "random": choose_random,
     "nearest_object": choose_nearest_object,
+    "nearest_objects": choose_nearest_objects,
     "nearest_robot": choose_nearest_robot,
 }

@@ -56,15 +56,17 @@ class Source:
             low, high = subtask.offset
             ends.append(min(end + int(rng.integers(low, high, endpoint=True)), following - 1))
         ends.append(self.ends[-1])
-        return [
-            Segment(
-                start=self.steps.hand[first],
-                targets=self.steps.targets[first:end],
-                gripper=self.steps.gripper[first:end],
-                reference=spec.reference(number, {name: poses[first] for name, poses in self.steps.objects.items()}),
-            )
-            for number, (first, end) in enumerate(pairwise([0, *ends]))
-        ]
+        return [self._segment(spec, number, *piece) for number, piece in enumerate(pairwise([0, *ends]))]
+
+    def _segment(self, spec: TaskSpec, number: int, first: int, end: int) -> Segment:
+        objects = {name: poses[first] for name, poses in self.steps.objects.items()}
+        return Segment(
+            start=self.steps.hand[first],
+            targets=self.steps.targets[first:end],
+            gripper=self.steps.gripper[first:end],
+            reference=spec.reference(number, objects),
+            objects=objects,
+        )
 
 
 def read_sources(
