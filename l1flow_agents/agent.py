@@ -15,11 +15,12 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from l1flow_agents import checkpoint
-from l1flow_agents.config import plain
+from l1flow_agents.config import choose, plain
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
+from l1flow_agents.methods import METHODS
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.training import Callback, TrainingConfig, train
 
@@ -107,6 +108,7 @@ class L1FlowAgent:
         self.num_timesteps = 0
         self.training_record: dict[str, Any] = {}
         self.score: dict[str, Any] = {}
+        self.teacher: dict[str, Any] = {}  # what it was distilled from
         self._logger = Logger(None, [])
         self._env = env if isinstance(env, gym.Env) else None
 
@@ -273,6 +275,29 @@ class L1FlowAgent:
             )
         return starts.astype(bool)
 
+    @classmethod
+    def from_teacher(
+        cls, teacher: L1FlowAgent, method: str, method_kwargs: Mapping[str, Any] | None = None
+    ) -> L1FlowAgent:
+        """A copy of a trained agent with a method that `learn` distils from it: ``consistency`` or ``onedp``.
+
+        Raises:
+            ConfigError: the method learns from data alone, or from teachers of another method.
+        """
+        allowed = choose(method, METHODS, "method").teachers
+        if teacher.settings["method"] not in allowed:
+            wanted = f"a teacher of method {' or '.join(allowed)}" if allowed else "no teacher, it learns from data"
+            raise ConfigError(f"{method}: expected {wanted}, got one of method {teacher.settings['method']}")
+        settings = {**teacher.settings, "method": method, "method_kwargs": dict(method_kwargs or {})}
+        student = cls(env=(teacher.observation_space, teacher.action_space), device=teacher.device, **settings)
+        student.env_id, student.env_kwargs = teacher.env_id, dict(teacher.env_kwargs)
+        student.policy.follow(teacher.policy)
+        student.policy.eval().requires_grad_(False)
+        student.teacher = plain(
+            {"method": teacher.settings["method"], "steps_done": teacher.num_timesteps, **teacher.training_record}
+        )
+        return student
+
     # ---- learning -------------------------------------------------------------------------------------------------
 
     def learn(
@@ -330,6 +355,7 @@ class L1FlowAgent:
             "normalizer": self.policy.normalizer.kinds,
             "training": {"steps_done": self.num_timesteps, **self.training_record},
             "score": self.score,
+            **({"teacher": self.teacher} if self.teacher else {}),
         }
         return plain(config)
 
@@ -360,6 +386,7 @@ class L1FlowAgent:
             agent.training_record = dict(config.get("training") or {})
             agent.num_timesteps = int(agent.training_record.pop("steps_done", 0))
             agent.score = dict(config.get("score") or {})
+            agent.teacher = dict(config.get("teacher") or {})
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as e:
             reason = " ".join(str(e).split())
             raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(e).__name__}: {reason}") from e

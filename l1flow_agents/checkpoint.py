@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from l1flow_agents.agent import L1FlowAgent
+    from l1flow_agents.policy import ChunkPolicy
 
 FORMAT = 1
 CONFIG, WEIGHTS, TRAINING = "config.yaml", "model.safetensors", "training.safetensors"
@@ -45,14 +46,14 @@ RECORDED = ("l1flow-agents", "torch", "numpy", "gymnasium", "gym-pusht", "stable
 # ---- agents -------------------------------------------------------------------------------------------------------
 
 
-def save_agent(path: Path, config: Mapping[str, Any], policy: nn.Module, half: bool = False) -> None:
+def save_agent(path: Path, config: Mapping[str, Any], policy: ChunkPolicy, half: bool = False) -> None:
     """Write ``config`` and the weights of ``policy``; ``half`` stores weights in float16, statistics stay exact."""
     with replaced_folder(path) as folder:
         write_agent(folder, config, policy, half)
 
 
-def write_agent(folder: Path, config: Mapping[str, Any], policy: nn.Module, half: bool = False) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, half: bool = False) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.kept_state().items()}
     if half:
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
     save_file(tensors, folder / WEIGHTS)
@@ -81,14 +82,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_weights(folder: Path, config: Mapping[str, Any], policy: nn.Module) -> None:
+def load_weights(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy) -> None:
     """Fill ``policy`` from the folder's weights; every name and shape must agree."""
     path = folder / WEIGHTS
     if not path.is_file():
         raise CheckpointError(f"{folder}: {WEIGHTS} is missing")
     if hashlib.sha256(path.read_bytes()).hexdigest() != config["weights_sha256"]:
         raise CheckpointError(f"{path}: SHA-256 differs from the one in {CONFIG}; truncated, altered or mixed files")
-    load_strictly(path, policy.state_dict(), read_tensors(path))
+    load_strictly(path, policy.kept_state(), read_tensors(path))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -214,8 +215,8 @@ def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch
         return 0
     folder = found[-1]
     config, wanted = read_config(folder), agent.config()
-    for part in ("agent", "observation_space", "action_space"):
-        _check_same(run_dir, config[part], wanted[part])
+    for part in ("agent", "observation_space", "action_space", "teacher"):
+        _check_same(run_dir, config.get(part, {}), wanted.get(part, {}))
     _check_same(run_dir, *({**record["training"], "steps_done": None} for record in (config, wanted)))
     load_weights(folder, config, agent.policy)
     for parameter in model.parameters():  # moments exist only after the first step; create them to be filled

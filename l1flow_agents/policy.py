@@ -47,6 +47,17 @@ class ChunkPolicy(nn.Module):
         sizes = (horizon, action_space.shape[0], self.encoder.cond_dim)
         self.network = build(network_class, *sizes, what=network, settings=network_kwargs)
         self.method = build(choose(method, METHODS, "method"), what=method, settings=method_kwargs)
+        self.method.fit_to(*sizes)
+
+    def follow(self, teacher: ChunkPolicy) -> None:
+        """Start as a copy of ``teacher``, same network and spaces, whose method this one can be distilled from."""
+        for part in ("encoder", "normalizer", "network"):
+            getattr(self, part).load_state_dict(getattr(teacher, part).state_dict())
+        self.method.follow(teacher.method, teacher.network)
+
+    def kept_state(self) -> dict[str, Tensor]:
+        """The state that acting needs: all but the method's helper."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("method.helper.")}
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Raw observations (batch, n_obs_steps, *shape) a key -> condition (batch, cond_dim)."""

@@ -107,12 +107,12 @@ def train(
     lengths = (agent.horizon, agent.n_obs_steps, agent.n_action_steps)
     windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
     held_out = ChunkSampler(dataset, *lengths, episode_ids=val_ids) if len(val_ids) else None
-    if agent.num_timesteps == 0:  # weights that have learned something keep the scale that they learned
+    if agent.num_timesteps == 0 and not agent.teacher:  # weights that learned something keep the scale they learned
         agent.policy.normalizer.fit(dataset)
     model = copy.deepcopy(agent.policy).train().requires_grad_(True)
     ema = MovingAverage(model, agent.policy, config.ema_power)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
+        by_rate(model), lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
     )
     agent.training_record = {
         **{"total_steps": total_steps, **asdict(config)},
@@ -138,7 +138,7 @@ def train(
             observations = drop_history(observations, config.history_dropout)
             learning_rate = cosine_with_warmup(step, total_steps, config)
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = learning_rate * group["rate"]
 
             loss = model.loss(observations, actions, valid, config.noise_samples)
             optimizer.zero_grad()
@@ -183,6 +183,16 @@ def fitting(agent: L1FlowAgent, dataset: Episodes) -> Episodes:
                 f"expected {space.dtype} of shape {space.shape}"
             )
     return dataset
+
+
+def by_rate(model: ChunkPolicy) -> list[dict[str, Any]]:
+    """Groups of parameters with the factor of their learning rate."""
+    helper = model.method.helper
+    fast = [] if helper is None else list(helper.parameters())
+    known = {id(parameter) for parameter in fast}
+    slow = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    groups = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": model.method.helper_rate}]
+    return [group for group in groups if group["params"]]
 
 
 class MovingAverage:

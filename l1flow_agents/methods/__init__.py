@@ -1,8 +1,32 @@
 """Methods: a loss and a sampler on a shared network. One file a method."""
 
 from l1flow_agents.methods.base import Method
+from l1flow_agents.methods.consistency import Consistency
+from l1flow_agents.methods.ddpm import DDPM
+from l1flow_agents.methods.edm import EDM
+from l1flow_agents.methods.flow_matching import FlowMatching
+from l1flow_agents.methods.l1_regression import L1Regression
 from l1flow_agents.methods.l1flow import L1Flow
+from l1flow_agents.methods.onedp import OneDP
 
-METHODS: dict[str, type[Method]] = {"l1flow": L1Flow}
+METHODS: dict[str, type[Method]] = {
+    "l1flow": L1Flow,
+    "flow_matching": FlowMatching,
+    "ddpm": DDPM,
+    "l1_regression": L1Regression,
+    "edm": EDM,
+    "consistency": Consistency,
+    "onedp": OneDP,
+}
 
-__all__ = ["METHODS", "L1Flow", "Method"]
+__all__ = [
+    "DDPM",
+    "EDM",
+    "METHODS",
+    "Consistency",
+    "FlowMatching",
+    "L1Flow",
+    "L1Regression",
+    "Method",
+    "OneDP",
+]

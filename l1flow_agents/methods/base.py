@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
+
+from l1flow_agents.errors import ConfigError
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``network(x, t, cond)``: x (batch, horizon, action_dim), t (batch,) in [0, 1], cond (batch, cond_dim)."""
@@ -16,7 +20,29 @@ class Method(nn.Module, ABC):
 
     A module, so that a method may own parameters (a learned query, a second score network); most own none.
     Chunks are normalised and have shape (batch, horizon, action_dim).
+
+    Attributes:
+        teachers: names of the methods that this one can be distilled from; empty: it learns from data alone.
+        helper: a network that only training needs; it learns ``helper_rate`` times as fast, and `save` leaves it out.
     """
+
+    teachers: ClassVar[tuple[str, ...]] = ()
+    helper: nn.Module | None
+    helper_rate: ClassVar[float] = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.helper = None
+
+    def follow(self, teacher: Method, network: nn.Module) -> None:
+        """Prepare to be distilled from ``teacher`` and its trained ``network``, of which this one's is a copy.
+
+        Neither becomes a part of this module: they are not trained and not saved.
+        """
+        raise ConfigError(f"{type(self).__name__} learns from data, not from a teacher")
+
+    def fit_to(self, horizon: int, action_dim: int, cond_dim: int) -> None:
+        """Make the parameters whose shapes follow from a chunk's or a condition's; most methods have none."""
 
     @property
     @abstractmethod
@@ -35,3 +61,14 @@ class Method(nn.Module, ABC):
 def masked_mean(error: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``error`` (batch, horizon, action_dim) over the steps where ``valid`` (batch, horizon) is 1."""
     return (error * valid[..., None]).sum() / (valid.sum().clamp(min=1) * error.shape[-1])
+
+
+def streams(x0: Tensor) -> list[torch.Generator]:
+    """A generator a row, seeded by the row's own bits.
+
+    A sampler that draws noise on its way takes it from here: what it returns for a row then depends neither on the
+    batch around it nor on a global generator.
+    """
+    bits = x0.detach().cpu().float().flatten(1).contiguous().view(torch.int32).long()
+    digests = (bits * (2 * torch.arange(bits.shape[1]) + 1) * 0x9E3779B1).sum(dim=1)  # integers: exact in any order
+    return [torch.Generator().manual_seed(digest % 2**63) for digest in digests.tolist()]

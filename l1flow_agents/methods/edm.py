@@ -1,0 +1,93 @@
+"""EDM (Karras et al. 2022, arXiv 2206.00364): the teacher of Consistency Policy (Prasad et al. 2024, arXiv 2405.07503).
+
+Noise levels sigma run from 0.002's practical 0.02 to 80; a chunk at level sigma is ``x = x1 + sigma eps``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.methods.base import Method, Network, masked_mean
+
+SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 80.0, 7.0  # Consistency Policy's code
+DATA_STD = 0.5
+LOG_SIGMA = -1.2, 1.2  # mean and standard deviation of ln sigma in training
+
+
+class EDM(Method):
+    """The network, preconditioned, predicts the clean chunk; Heun steps follow the probability flow.
+
+    Args:
+        n_steps: noise levels visited, 2 ``n_steps`` - 1 network evaluations.
+    """
+
+    def __init__(self, *, n_steps: int = 18) -> None:
+        super().__init__()
+        if n_steps < 1:
+            raise ConfigError(f"edm: n_steps must be at least 1, got {n_steps}")
+        self.n_steps = n_steps
+
+    @property
+    def network_evaluations(self) -> int:
+        return 2 * self.n_steps - 1
+
+    def loss(self, network: Network, x1: Tensor, cond: Tensor, valid: Tensor) -> Tensor:
+        sigma = log_normal(len(x1), x1.device)
+        x = x1 + sigma[:, None, None] * torch.randn_like(x1)
+        error = denoise(network, x, sigma, cond) - x1
+        return masked_mean(error.square() * weight(sigma)[:, None, None], valid)
+
+    def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
+        x, levels = SIGMA_MAX * x0, [*karras(self.n_steps).tolist(), 0.0]
+        for sigma, after in zip(levels[:-1], levels[1:], strict=True):
+            x = heun(network, x, x.new_full((len(x),), sigma), x.new_full((len(x),), after), cond)
+        return x
+
+
+def karras(n: int) -> Tensor:
+    """``n`` noise levels from the largest to the smallest (eq. 5)."""
+    part = torch.linspace(0, 1, n, dtype=torch.double) if n > 1 else torch.zeros(1, dtype=torch.double)
+    most, least = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
+    return (most + part * (least - most)) ** RHO
+
+
+def log_normal(n: int, device: torch.device) -> Tensor:
+    """(n,) training levels."""
+    return (LOG_SIGMA[0] + LOG_SIGMA[1] * torch.randn(n, device=device)).exp().clamp(SIGMA_MIN, SIGMA_MAX)
+
+
+def weight(sigma: Tensor) -> Tensor:
+    """Of squared errors, so that every level asks the same of the network."""
+    return (sigma**2 + DATA_STD**2) / (sigma * DATA_STD) ** 2
+
+
+def level(sigma: Tensor) -> Tensor:
+    """What the network is told: ln sigma on [0, 1]."""
+    least, most = math.log(SIGMA_MIN), math.log(SIGMA_MAX)
+    return (sigma.log() - least) / (most - least)
+
+
+def denoise(network: Network, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+    """E[x1 | x] as the network sees it: ``c_skip x + c_out F(c_in x)``, and x itself at the smallest level."""
+    s = sigma[:, None, None]
+    away = s - SIGMA_MIN
+    scale = (s**2 + DATA_STD**2).rsqrt()
+    seen = network(x * scale, level(sigma), cond)
+    return DATA_STD**2 / (away**2 + DATA_STD**2) * x + away * DATA_STD * scale * seen
+
+
+def heun(network: Network, x: Tensor, sigma: Tensor, after: Tensor, cond: Tensor) -> Tensor:
+    """One second-order step of the probability flow ``dx/dsigma = (x - D(x)) / sigma``, rows at levels of their own.
+
+    A step to level 0, which no row may share with others, is of first order and lands on D.
+    """
+    s, u = sigma[:, None, None], after[:, None, None]
+    slope = (x - denoise(network, x, sigma, cond)) / s
+    euler = x + (u - s) * slope
+    if not after.any():
+        return euler
+    return x + (u - s) * (slope + (euler - denoise(network, euler, after, cond)) / u) / 2
