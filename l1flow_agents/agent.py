@@ -83,7 +83,7 @@ class L1FlowAgent:
         self.env_id, self.env_kwargs = spec_of(env)
         self.horizon, self.n_obs_steps, self.n_action_steps = horizon, n_obs_steps, n_action_steps
         self.device = pick_device(device)
-        self.settings = {
+        self.settings: dict[str, Any] = {
             **{"network": network, "method": method, "horizon": horizon},
             **{"n_obs_steps": n_obs_steps, "n_action_steps": n_action_steps},
             "network_kwargs": dict(network_kwargs or {}),
@@ -288,7 +288,7 @@ class L1FlowAgent:
         if teacher.settings["method"] not in allowed:
             wanted = f"a teacher of method {' or '.join(allowed)}" if allowed else "no teacher, it learns from data"
             raise ConfigError(f"{method}: expected {wanted}, got one of method {teacher.settings['method']}")
-        settings = {**teacher.settings, "method": method, "method_kwargs": dict(method_kwargs or {})}
+        settings: dict[str, Any] = {**teacher.settings, "method": method, "method_kwargs": dict(method_kwargs or {})}
         student = cls(env=(teacher.observation_space, teacher.action_space), device=teacher.device, **settings)
         student.env_id, student.env_kwargs = teacher.env_id, dict(teacher.env_kwargs)
         student.policy.follow(teacher.policy)
@@ -297,6 +297,19 @@ class L1FlowAgent:
             {"method": teacher.settings["method"], "steps_done": teacher.num_timesteps, **teacher.training_record}
         )
         return student
+
+    def with_method_settings(self, **changed: Any) -> L1FlowAgent:
+        """The same weights under other settings of the method, such as ``n_steps`` or ``t_mid`` of its sampler."""
+        settings = {**self.settings, "method_kwargs": {**self.settings["method_kwargs"], **changed}}
+        other = type(self)(env=(self.observation_space, self.action_space), device=self.device, **settings)
+        other.env_id, other.env_kwargs = self.env_id, dict(self.env_kwargs)
+        other.policy.load_state_dict(self.policy.kept_state())
+        other.num_timesteps, other.training_record, other.teacher = (
+            self.num_timesteps,
+            dict(self.training_record),
+            dict(self.teacher),
+        )
+        return other
 
     # ---- learning -------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ EXAMPLES = """examples:
   l1flow replay square.hdf5                      does the simulator repeat them?
   l1flow download pusht                          fetch the human demonstrations
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
+  l1flow distill runs/ddpm/agent --method onedp --config pusht-state   one pass from a trained DDPM
+  l1flow compare --env PushT-v0 --methods l1flow ddpm l1_regression --seeds 0 1 2
   l1flow info                                    versions, environments, agents
 """
 
@@ -71,6 +73,38 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--run-dir", help="logs, checkpoints and the agent (default: runs/CONFIG)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda")
     train.add_argument("--threads", type=positive, help="CPU threads of torch")
+
+    distill = command("distill", run_distill, "Distil a trained agent into a faster method; continues as train does.")
+    distill.add_argument("teacher", help="checkpoint: edm for consistency, ddpm for onedp")
+    distill.add_argument("overrides", nargs="*", metavar="part.setting=value", help="such as training.total_steps=2000")
+    distill.add_argument("--method", required=True, help="consistency or onedp")
+    distill.add_argument("--config", required=True, help="for data and training; name or YAML file")
+    distill.add_argument("--dataset", help="path or published name, instead of the configuration's")
+    distill.add_argument("--run-dir", help="default: runs/METHOD")
+    distill.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    distill.add_argument("--threads", type=positive, help="CPU threads of torch")
+
+    comparison = command(
+        "compare",
+        run_compare,
+        "Train and score methods on the same data, network, seeds and budget; adds to what is there.",
+    )
+    comparison.add_argument("overrides", nargs="*", metavar="part.setting=value", help="of the configuration")
+    comparison.add_argument("--env", required=True, help="environment id")
+    comparison.add_argument("--methods", nargs="+", metavar="NAME", help="default: all of --systems")
+    comparison.add_argument("--seeds", nargs="+", type=int, default=[0], help="default: 0")
+    comparison.add_argument("--config", help="for data, network and training (default: ENV-state)")
+    comparison.add_argument("--systems", metavar="FILE", help="YAML of what can be compared (default: the paper's)")
+    budget = comparison.add_mutually_exclusive_group()
+    budget.add_argument("--steps", type=positive, help="of every training (default: the configuration's)")
+    budget.add_argument("--seconds", type=float, help="of every training, instead of steps")
+    comparison.add_argument("-n", "--episodes", type=positive, default=100, help="a seed (default: %(default)s)")
+    comparison.add_argument(
+        "--curve", type=int, default=5, metavar="N", help="evaluations while it trains (default: %(default)s)"
+    )
+    comparison.add_argument("--output", help="folder to continue or to fill (default: runs/compare/ENV)")
+    comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core)")
+    comparison.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
 
     evaluation = command("eval", run_eval, "Score an agent: success rate with its 95 %% interval, mean score.")
     evaluation.add_argument("agent", help="checkpoint folder, bundled name, or Hub id")
@@ -152,6 +186,47 @@ def run_train(arguments: argparse.Namespace) -> int:
     print(yaml.safe_dump(experiment, sort_keys=False), end="")
     run_experiment(experiment, run_dir, arguments.device)
     print(f"agent: {run_dir / 'agent'}")
+    return 0
+
+
+def run_distill(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.experiment import read_experiment, run_experiment
+
+    experiment = read_experiment(arguments.config, arguments.overrides)
+    experiment["teacher"] = arguments.teacher
+    experiment["agent"]["method"] = arguments.method
+    if arguments.dataset:
+        experiment["dataset"] = arguments.dataset
+    run_dir = Path(arguments.run_dir or Path("runs") / arguments.method)
+    agent = run_experiment(experiment, run_dir, arguments.device)
+    print(f"agent: {run_dir / 'agent'}")
+    print(f"extra training: {agent.num_timesteps} steps beside the {agent.teacher['steps_done']} of its teacher")
+    return 0
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.comparison import compare, read_systems
+
+    output = Path(arguments.output or Path("runs") / "compare" / arguments.env.split(":")[-1])
+    compare(
+        arguments.env,
+        arguments.methods or list(read_systems(arguments.systems)),
+        arguments.seeds,
+        output,
+        config=arguments.config,
+        overrides=arguments.overrides,
+        systems=arguments.systems,
+        steps=arguments.steps,
+        seconds=arguments.seconds,
+        n_episodes=arguments.episodes,
+        n_curve=arguments.curve,
+        n_workers=arguments.workers,
+        cluster=arguments.cluster,
+        command=arguments.command_line,
+        progress_bar=True,
+    )
+    print((output / "compare.md").read_text(), end="")
+    print(output / "compare.html")
     return 0
 
 

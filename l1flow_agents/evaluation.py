@@ -332,6 +332,7 @@ class ScoreCallback(BaseCallback):
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:
             result = evaluate(self.model, **self.arguments)  # type: ignore[arg-type]
+            self.logger.record("time/total_timesteps", self.num_timesteps)
             self.logger.record("eval/success_rate", result.success_rate)
             self.logger.record("eval/mean_score", result.mean_score)
             self.logger.dump(self.num_timesteps)

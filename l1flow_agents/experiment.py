@@ -21,7 +21,7 @@ from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.training import TrainingConfig, as_number
 
 CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
-PARTS = ("env", "env_kwargs", "dataset", "agent", "training", "evaluation")
+PARTS = ("env", "env_kwargs", "dataset", "agent", "teacher", "training", "evaluation")
 
 
 def config_names() -> list[str]:
@@ -58,15 +58,24 @@ def read_experiment(name: str | os.PathLike, overrides: Iterable[str] = ()) -> d
 def run_experiment(
     experiment: dict[str, Any], run_dir: str | os.PathLike, device: str = "auto", progress_bar: bool = True
 ) -> L1FlowAgent:
-    """Train as ``experiment`` says, continuing what ``run_dir`` holds; the agent is saved as ``run_dir/agent``."""
+    """Train as ``experiment`` says, continuing what ``run_dir`` holds; the agent is saved as ``run_dir/agent``.
+
+    With a ``teacher``, a checkpoint, the method is distilled from it: of ``agent`` only the method's part counts.
+    """
     agent_settings, training = dict(experiment["agent"]), dict(experiment["training"])
     for part, settings, name in [("agent", agent_settings, "network"), ("training", training, "total_steps")]:
         if name not in settings:
             raise ConfigError(f"{part}: {name} is missing")
     network, total_steps = agent_settings.pop("network"), as_number("total_steps", training.pop("total_steps"), int)
     TrainingConfig.from_settings(training)  # a typo is found before anything is made
-    env: gym.Env = gym.make(experiment["env"], **experiment.get("env_kwargs", {}))
-    agent = build(L1FlowAgent, network, env, what="agent", settings={**agent_settings, "device": device})
+    if experiment.get("teacher"):
+        teacher = L1FlowAgent.load(experiment["teacher"], device=device)
+        agent = L1FlowAgent.from_teacher(
+            teacher, agent_settings.get("method", "l1flow"), agent_settings.get("method_kwargs")
+        )
+    else:
+        env: gym.Env = gym.make(experiment["env"], **experiment.get("env_kwargs", {}))
+        agent = build(L1FlowAgent, network, env, what="agent", settings={**agent_settings, "device": device})
     evaluation = experiment.get("evaluation")
     callback = build(ScoreCallback, what="evaluation", settings=evaluation) if evaluation else None
     keys = list(agent.spaces_by_key)

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-from l1flow_agents.errors import WorkerError
+from l1flow_agents.errors import ConfigError, WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,3 +63,35 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def on_cluster(
+    function: Callable[[Item], Result], items: Iterable[Item], address: str
+) -> Generator[Result, None, None]:
+    """`in_order` on a Ray cluster, a core an item.
+
+    Args:
+        address: of the cluster; ``auto`` finds a running one, ``local`` starts one here.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster. WorkerError: a task was lost.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("a cluster needs Ray: pip install 'l1flow-agents[cluster]'") from None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from None
+    try:
+        task = ray.remote(num_cpus=1, max_retries=2)(function)
+        for reference in [task.remote(item) for item in items]:
+            try:
+                yield ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except ray.exceptions.RayError as error:
+                raise WorkerError(f"the cluster lost a task: {str(error).splitlines()[0]}") from None
+    finally:
+        ray.shutdown()

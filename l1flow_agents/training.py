@@ -153,13 +153,16 @@ def train(
                 agent.logger.record("train/loss", check_finite(loss, done))
                 agent.logger.record("train/grad_norm", grad_norm.item())
                 agent.logger.record("train/learning_rate", learning_rate)
+                agent.logger.record("time/total_timesteps", done)
                 agent.logger.record("time/fps", (done - first_step) / (time.perf_counter() - started))
                 if held_out is not None and (done % config.validate_every == 0 or done == total_steps):
                     for name, value in validate(agent, held_out).items():
                         agent.logger.record(f"val/{name}", value)
                 agent.logger.dump(done)
             watcher.update_locals(locals())
+            paused = time.perf_counter()
             proceed = watcher.on_step()
+            started += time.perf_counter() - paused  # an evaluation is no training
             if run_dir and (done % config.checkpoint_every == 0 or done == total_steps or not proceed):
                 checkpoint.save_training(run_dir, agent, model, optimizer)
             if not proceed:

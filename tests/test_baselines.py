@@ -185,7 +185,7 @@ def test_regression_learns_the_median():
     assert method.query.item() == pytest.approx(-0.5, abs=0.05)
 
 
-# ---- EDM and its student against a score that is known ----------------------------------------------------------------
+# ---- EDM and its student against a score that is known --------------------------------------------------------------
 
 MEAN, STD = 0.3, 0.2
 
@@ -288,7 +288,7 @@ def test_a_student_on_its_teachers_flow_has_nothing_to_learn():
 
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_consistency_sampling_by_hand(n_steps):
-    x1, x0, cond, _ = batch((4, 6, 2))
+    _, x0, cond, _ = batch((4, 6, 2))
     method = Consistency(n_steps=n_steps)
     method.fit_to(6, 2, 2)
     network = Counted(lambda x, t, c: toy(x, t, c))

@@ -59,7 +59,7 @@ SMALL = arrays(float, 6, elements=st.floats(-0.99, 0.99))
 @given(POSES, POSES, arrays(float, (5, 6), elements=st.floats(-1, 1)))
 def test_a_moved_segment_looks_the_same_from_its_object(before, after, numbers):
     hands = np.stack([pose(one) for one in numbers])
-    moved = Segment(hands[0], hands, np.zeros(5), before).moved_to(after)
+    moved = Segment(hands[0], hands, np.zeros(5), before, before[None]).moved_to(after)
     np.testing.assert_allclose(inverse(after) @ moved.targets, inverse(before) @ hands, atol=1e-12)
     np.testing.assert_allclose(moved.start, moved.targets[0], atol=1e-12)
     np.testing.assert_allclose(moved.moved_to(before).targets, hands, atol=1e-12)
@@ -123,11 +123,11 @@ def test_choice_of_a_source(rule, expected):
     starts = [pose(np.array([x, 0, 0.2, 0, 0, 0])) for x in (0.5, 0.8, 0.41, 0.92)]
     others = [pose(np.array([0, y, 0, 0, 0, 0])) for y in (0.0, 0.1, 0.9, 0.2)]
     segments = [
-        Segment(start, start[None], np.zeros(1), reference, {"one": reference, "other": other})
+        Segment(start, start[None], np.zeros(1), reference, np.stack([reference, other]))
         for start, reference, other in zip(starts, at, others, strict=True)
     ]
     object_now, hand_now = pose(np.array([0.35, 0, 0, 0, 0, 0])), pose(np.array([0.35, 0, 0.2, 0, 0, 0]))
-    now = Situation(object_now, hand_now, {"one": object_now, "other": others[0]})
+    now = Situation(object_now, hand_now, np.stack([object_now, others[0]]))
     arguments = {} if rule == "random" else {"k": 2}
     assert {*CHOICES[rule](segments, now, **arguments)} == expected
 

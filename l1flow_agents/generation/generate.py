@@ -128,11 +128,10 @@ def plan(
     """
     spec = recipe.spec
     by_source = [source.segments(spec, rng) for source in recipe.sources]
-    used = {subtask.object for subtask in spec.subtasks}
     target = env.eef_pose()
     for number, subtask in enumerate(spec.subtasks):
-        poses = {name: pose for name, pose in spec.object_poses(env).items() if name in used}
-        now = Situation(spec.reference(number, poses), env.eef_pose(), poses)
+        poses = spec.object_poses(env)
+        now = Situation(spec.reference(number, poses), env.eef_pose(), spec.references(poses))
         candidates = [segments[number] for segments in by_source]
         if spec.choose_every_subtask or not number:
             among = CHOICES[subtask.choice](candidates, now, **dict(subtask.choice_kwargs))

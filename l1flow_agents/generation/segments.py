@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,19 +24,19 @@ class Segment:
 
     ``start`` (4, 4): where the hand was before its first step; ``targets`` (T, 4, 4): where each action sends it;
     ``gripper`` (T,): its command; ``reference`` (4, 4): the object at the first step, identity for the world;
-    ``objects``: every object then.
+    ``references`` (k, 4, 4): then, those of all subtasks.
     """
 
     start: np.ndarray
     targets: np.ndarray
     gripper: np.ndarray
     reference: np.ndarray
-    objects: Mapping[str, np.ndarray] = field(default_factory=dict)
+    references: np.ndarray
 
     def moved_to(self, reference: np.ndarray) -> Segment:
         """The segment as seen from its object, which now is at ``reference``: every pose T becomes O' O^-1 T."""
         move = reference @ inverse(self.reference)
-        return Segment(move @ self.start, move @ self.targets, self.gripper, reference, self.objects)
+        return Segment(move @ self.start, move @ self.targets, self.gripper, reference, self.references)
 
 
 def action_target(pose: np.ndarray, action: np.ndarray) -> np.ndarray:
@@ -92,11 +92,11 @@ def cut(signal: np.ndarray, first: int) -> int | None:
 
 @dataclass(frozen=True)
 class Situation:
-    """Where a subtask begins: its ``reference`` (4, 4), the ``hand`` (4, 4), and the subtasks' ``objects``."""
+    """Where a subtask begins: its ``reference`` (4, 4), the ``hand`` (4, 4), and all subtasks' ``references``."""
 
     reference: np.ndarray
     hand: np.ndarray
-    objects: Mapping[str, np.ndarray] = field(default_factory=dict)
+    references: np.ndarray
 
 
 def choose_random(segments: Sequence[Segment], now: Situation, k: int = 0) -> np.ndarray:
@@ -108,8 +108,8 @@ def choose_nearest_object(segments: Sequence[Segment], now: Situation, k: int = 
 
 
 def choose_nearest_objects(segments: Sequence[Segment], now: Situation, k: int = 3) -> np.ndarray:
-    """By all the objects, since the hand must also suit those of later subtasks."""
-    far = [sum(distance(one.objects[name], pose) for name, pose in now.objects.items()) for one in segments]
+    """By the objects of all subtasks, since the hand must also suit those of later ones."""
+    far = [sum(map(distance, one.references, now.references)) for one in segments]
     return np.argsort(far)[:k]
 
 

@@ -65,7 +65,7 @@ class Source:
             targets=self.steps.targets[first:end],
             gripper=self.steps.gripper[first:end],
             reference=spec.reference(number, objects),
-            objects=objects,
+            references=spec.references(objects),
         )
 
 

@@ -52,6 +52,11 @@ class TaskSpec:
             reference[:, kept] = poses[subtask.object][:, kept]
         return reference
 
+    def references(self, poses: dict[str, np.ndarray]) -> np.ndarray:
+        """The poses (k, 4, 4) that any subtask moves with, each once."""
+        different = {(one.object, one.turns): number for number, one in enumerate(self.subtasks)}
+        return np.stack([self.reference(number, poses) for number in different.values()])
+
     def signals(self, env: RobosuiteEnv, gripper: float) -> dict[str, bool]:
         """The end signals in the present state, before an action with this gripper command."""
         own = env.subtask_signals() if hasattr(env, "subtask_signals") else {}

@@ -1,11 +1,12 @@
 """EDM (Karras et al. 2022, arXiv 2206.00364): the teacher of Consistency Policy (Prasad et al. 2024, arXiv 2405.07503).
 
-Noise levels sigma run from 0.002's practical 0.02 to 80; a chunk at level sigma is ``x = x1 + sigma eps``.
+Noise levels sigma run from 0.02 to 80; a chunk at level sigma is ``x = x1 + sigma eps``.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -42,8 +43,8 @@ class EDM(Method):
         return masked_mean(error.square() * weight(sigma)[:, None, None], valid)
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
-        x, levels = SIGMA_MAX * x0, [*karras(self.n_steps).tolist(), 0.0]
-        for sigma, after in zip(levels[:-1], levels[1:], strict=True):
+        x = SIGMA_MAX * x0
+        for sigma, after in pairwise([*karras(self.n_steps).tolist(), 0.0]):
             x = heun(network, x, x.new_full((len(x),), sigma), x.new_full((len(x),), after), cond)
         return x
 

@@ -1,0 +1,51 @@
+"""How long a plan takes: all systems in one process, in turn, so that what else the machine does touches all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from l1flow_agents.agent import L1FlowAgent
+
+BATCHES = 1, 16
+ROUNDS = 40
+SLOW = 0.05  # seconds: from here on a quarter of the rounds will do
+
+
+def latencies(agents: Mapping[str, L1FlowAgent], rounds: int = ROUNDS, threads: int = 1) -> dict[str, dict[str, float]]:
+    """Name -> batch size -> median seconds of `L1FlowAgent.plan`, histories and noise being there."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _latencies(agents, rounds)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _latencies(agents: Mapping[str, L1FlowAgent], rounds: int) -> dict[str, dict[str, float]]:
+    times: dict[str, dict[str, list[float]]] = {name: {str(n): [] for n in BATCHES} for name in agents}
+    for batch in BATCHES:
+        inputs = {name: (blank_history(agent, batch), some_noise(agent, batch)) for name, agent in agents.items()}
+        for name, agent in agents.items():  # warm up
+            agent.plan(*inputs[name])
+        for k in range(rounds):
+            for name, agent in agents.items():
+                measured = times[name][str(batch)]
+                if measured and measured[0] > SLOW and k % 4:
+                    continue
+                begin = time.perf_counter()
+                agent.plan(*inputs[name])
+                measured.append(time.perf_counter() - begin)
+    return {name: {n: statistics.median(seconds) for n, seconds in rows.items()} for name, rows in times.items()}
+
+
+def blank_history(agent: L1FlowAgent, n: int) -> dict[str, np.ndarray]:
+    return {key: np.zeros((n, agent.n_obs_steps, *box.shape), box.dtype) for key, box in agent.spaces_by_key.items()}
+
+
+def some_noise(agent: L1FlowAgent, n: int) -> np.ndarray:
+    return agent.noise(np.zeros(n, int), np.arange(n))

@@ -1,0 +1,191 @@
+"""Promise: one command trains and scores methods alike, survives a kill, and reports what it measured."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from l1flow_agents import L1FlowAgent
+from l1flow_agents.cli import main
+from l1flow_agents.comparison import compare, read_systems
+from l1flow_agents.comparison.report import rows_of
+from l1flow_agents.comparison.systems import chosen
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.evaluation import wilson_interval
+from l1flow_agents.parallel import on_cluster
+
+TINY = """
+env: PushT-v0
+env_kwargs: {obs_type: state, max_episode_steps: 10}
+dataset: toy.zarr
+agent: {network: mlp, network_kwargs: {width: 16, depth: 1}}
+training: {total_steps: 6, batch_size: 8, log_every: 2, checkpoint_every: 2, warmup_steps: 2}
+"""
+SMALL = ["--config", "tiny.yaml", "-n", "2", "--output", "out", "--workers", "1"]
+
+
+@pytest.fixture
+def experiment(replay, tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(TINY)
+    return tmp_path
+
+
+def test_a_comparison_with_a_teacher_and_a_variant(experiment, capsys):
+    argv = ["compare", "--env", "PushT-v0", *SMALL, "--methods", "l1_regression", "consistency"]
+    assert main([*argv, "--steps", "20", "--curve", "1"]) == 0
+    printed = capsys.readouterr().out
+    record = json.loads(Path("out/compare.json").read_text())
+    rows = {row.name: row for row in rows_of(record)}
+    evaluations = {name: row.evaluations for name, row in rows.items()}
+    assert evaluations == {"l1_regression": 1, "edm": 35, "consistency": 1, "consistency-3": 3}
+    for row in rows.values():
+        assert row.seeds == [0] and len(row.scores) == 2
+        assert f"| {row.name} | 1 |" in printed
+        assert row.latency["1"] > 0 and row.latency["16"] > 0
+    assert [one["total_steps"] for one in record["results"]] == [20, 20, 20]
+    assert [point["step"] for point in record["results"][0]["curve"]] == [20]
+    assert rows["consistency"].teacher_seconds and not rows["l1_regression"].teacher_seconds
+    low, high = wilson_interval(int(rows["edm"].successes.sum()), 2)
+    assert f"({low:.2f}..{high:.2f})" in Path("out/compare.md").read_text()
+    page = Path("out/compare.html").read_text()
+    assert "data:image/png;base64," in page and 'src="http' not in page
+    assert Path("out/compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_share_of_the_budget(experiment):
+    record = compare("PushT-v0", ["onedp"], [3], "out", config="tiny.yaml", steps=20, n_episodes=1, n_curve=0)
+    assert {(one["system"], one["seed"]): one["total_steps"] for one in record["results"]} == {
+        ("ddpm", 3): 20,
+        ("onedp", 3): 2,
+    }
+    student = L1FlowAgent.load("out/runs/onedp-seed3/agent")
+    assert student.teacher["method"] == "ddpm" and student.teacher["steps_done"] == 20
+    assert not any("helper" in name for name in student.policy.state_dict())
+
+
+def test_what_is_done_is_not_done_again(experiment, capsys):
+    assert main(["compare", "--env", "PushT-v0", *SMALL, "--methods", "l1flow", "--steps", "4", "--curve", "0"]) == 0
+    made = Path("out/runs/l1flow-seed0/result.json").stat().st_mtime_ns
+    assert (
+        main(["compare", "--env", "PushT-v0", *SMALL, "--methods", "l1_regression", "--steps", "4", "--curve", "0"])
+        == 0
+    )
+    assert Path("out/runs/l1flow-seed0/result.json").stat().st_mtime_ns == made
+    assert {row.name for row in rows_of(json.loads(Path("out/compare.json").read_text()))} == {
+        "l1flow",
+        "l1_regression",
+    }, "a later method is added"
+    capsys.readouterr()
+    assert main(["compare", "--env", "PushT-v0", *SMALL, "--methods", "l1flow", "--steps", "5"]) == 2
+    assert "choose another output folder" in capsys.readouterr().err
+
+
+def test_a_killed_comparison_goes_on(experiment):
+    command = [sys.executable, "-m", "l1flow_agents.cli", "compare", "--env", "PushT-v0", *SMALL]
+    command += ["--methods", "l1flow", "--steps", "400", "--curve", "2", "training.checkpoint_every=20"]
+    process = subprocess.Popen(command)
+    checkpoints = Path("out/runs/l1flow-seed0/checkpoints")
+    deadline = time.monotonic() + 100
+    while not (checkpoints.exists() and list(checkpoints.glob("0*"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path("out/compare.json").exists()
+    subprocess.run(command, check=True)
+    [result] = json.loads(Path("out/compare.json").read_text())["results"]
+    assert result["total_steps"] == 400
+    assert list(Path("out/runs/l1flow-seed0").glob("progress_*.csv")), "it began after the last checkpoint"
+    assert [point["step"] for point in result["curve"]] == [200, 400]
+    spent = [point["seconds"] for point in result["curve"]]
+    assert spent == sorted(spent) and result["training_seconds"] >= spent[-1] - 0.1
+
+
+def test_a_budget_in_seconds(experiment):
+    record = compare(
+        "PushT-v0", ["l1_regression"], [0], "out", config="tiny.yaml", seconds=1.0, n_episodes=1, n_curve=0
+    )
+    for one in record["results"]:
+        assert one["total_steps"] > 10 and one["training_seconds"] < 5
+
+
+def test_distil_then_evaluate(experiment, capsys):
+    assert main(["train", "tiny.yaml", "agent.method=ddpm"]) == 0
+    assert main(["distill", "runs/tiny/agent", "--method", "onedp", "--config", "tiny.yaml"]) == 0
+    assert "6 steps beside the 6 of its teacher" in capsys.readouterr().out
+    assert main(["eval", "runs/onedp/agent", "-n", "1"]) == 0
+    capsys.readouterr()
+    assert main(["distill", "runs/tiny/agent", "--method", "consistency", "--config", "tiny.yaml"]) == 2
+    assert "expected a teacher of method edm, got one of method ddpm" in capsys.readouterr().err
+    assert main(["distill", "runs/tiny/agent", "--method", "l1flow", "--config", "tiny.yaml"]) == 2
+    assert "expected no teacher" in capsys.readouterr().err
+
+
+def test_a_cluster_does_the_same(experiment):
+    pytest.importorskip("ray")
+
+    def halved(number: int) -> int:
+        if number % 2:
+            raise ConfigError(f"expected an even number, got {number}")
+        return number // 2
+
+    assert list(on_cluster(halved, [2, 4], "local")) == [1, 2]
+    with pytest.raises(ConfigError, match="got 3"):
+        list(on_cluster(halved, [3], "local"))
+
+
+# ---- wrong use ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "argv, reason",
+    [
+        (["--methods", "l1flw"], "unknown method to compare 'l1flw'.*did you mean 'l1flow'"),
+        (["--env", "PushT-v1"], "PushT"),
+        (["--config", "square-state"], "expected a configuration for PushT-v0, got one for Square-v0"),
+        (["--systems", "nowhere.yaml"], "nowhere.yaml: expected a YAML file of systems"),
+    ],
+)
+def test_wrong_arguments_are_one_line(experiment, capsys, argv, reason):
+    given = ["compare", "--env", "PushT-v0", *SMALL, *argv]
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(reason, error), error
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("[1]", "expected a mapping of systems, found list"),
+        ("a: {}", "a: expected a mapping with at least 'method'"),
+        ("a: {method: l1flow, metod_kwargs: {}}", "no setting 'metod_kwargs'.*did you mean 'method_kwargs'"),
+        ("a: {method: l1flow, method_kwargs: {tmid: 0.3}}", "no setting 'tmid'"),
+        ("a: {method: l1flow, variants: {b: {tmid: 0.3}}}", "b has no setting 'tmid'"),
+        ("a: {method: l1flow, variants: {a: {}}}", r"\['a'\] stand there twice"),
+        ("a: {method: onedp}", "expected a teacher for onedp"),
+        ("a: {method: l1flow, teacher: b}", "expected no teacher for l1flow"),
+        ("{a: {method: onedp, teacher: b}, b: {method: l1flow}}", "expected a teacher of method .*ddpm.*got 'l1flow'"),
+        ("a: {method: onedp, teacher: c}", "unknown teacher of .* 'c'"),
+        ("a: {method: l1flow, budget: 2}", r"expected a budget in \(0, 1\], got 2"),
+        ("a: {method: l1flow, training: {learning_rat: 1}}", "did you mean 'learning_rate'"),
+    ],
+)
+def test_bad_systems(tmp_path, text, reason):
+    path = tmp_path / "systems.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        read_systems(path)
+
+
+def test_teachers_come_first_and_once():
+    names = [system.name for system in chosen(read_systems(), ["consistency", "onedp", "ddpm", "onedp-deterministic"])]
+    assert names.index("edm") < names.index("consistency") and names.index("ddpm") < names.index("onedp")
+    assert len(names) == len(set(names)) == 5
