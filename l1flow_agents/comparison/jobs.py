@@ -111,7 +111,7 @@ def run_job(job: Job) -> Path:
 
 def score(job: Job, row: str, agent: L1FlowAgent) -> dict[str, Any]:
     """What `evaluate` says of the row, kept in a file of its own so that an interruption loses one row at most."""
-    path = job.run_dir / SCORES / f"{row}.json"
+    path = job.run_dir / SCORES / f"{row.replace(':', '-')}.json"
     if not path.exists() or len(json.loads(path.read_text())["episodes"]) != job.n_episodes:
         evaluate(agent, n_episodes=job.n_episodes, seed=TEST_SEED, n_envs=1).save(path)
     found = json.loads(path.read_text())
