@@ -206,6 +206,20 @@ def test_euler_turns_noise_into_a_gaussian():
     torch.testing.assert_close(sampled, mean + std * x0, rtol=0, atol=0.03)  # the map itself, not just its moments
 
 
+def test_one_integration_step_keeps_two_points():
+    """Data are +0.6 or -0.6; the best prediction under L1 is the likelier of the two, and anything between at t = 0."""
+
+    def median(x, t, c):
+        return torch.where(t[:, None, None] == 0, 0.1, 0.6 * torch.sign(x))
+
+    torch.manual_seed(0)
+    x0 = torch.randn(10_000, 1, 1)
+    sampled = L1Flow().sample(median, x0, x0[:, 0])
+    assert torch.equal(sampled.abs(), torch.full_like(x0, 0.6))  # none between
+    assert (sampled > 0).double().mean().item() == pytest.approx(0.5, abs=0.05)  # both, with a slight lean to 0.1
+    assert L1Flow(sampler="euler", n_steps=1).sample(median, x0, x0).unique().tolist() == pytest.approx([0.1])
+
+
 def test_one_step_of_euler_is_regression_to_the_mean():
     x0 = torch.randn(8, 2, 1)
     assert L1Flow(sampler="euler", n_steps=1).sample(lambda x, t, c: torch.zeros_like(x), x0, x0).abs().max() == 0
