@@ -17,16 +17,11 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import torch
+from speed import NETWORKS
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.checkpoint import write_atomically
 
-NETWORKS = {
-    "mlp (pusht-state)": ("mlp", {"width": 320, "depth": 3}, {"fourier": 1}),
-    "unet (64, 128, 256)": ("unet", {"dims": (64, 128, 256)}, {}),
-    "transformer (192 x 6)": ("transformer", {"width": 192, "depth": 6}, {}),
-    "unet (256, 512, 1024), published": ("unet", {"dims": (256, 512, 1024), "time_dim": 256}, {}),
-}
 METHODS = {  # name -> method, its settings, and the target for its time over L1 Flow's
     "ddpm, 100 steps": ("ddpm", {}, ">= 45"),
     "ddim, 10 steps": ("ddpm", {"sampler": "ddim"}, ""),
