@@ -69,7 +69,8 @@ class Fork:
 class Modes:
     """``near``: share of plans within 3 expert standard deviations of a way; ``covered``: share of the ways that at
     least half as many plans follow as of the expert's; ``distance``: median to the nearest way, in those deviations;
-    ``at_mean``: share of plans as near to the mean of all ways (of an even number no expert is)."""
+    ``at_mean``: share of plans as near to the mean of all ways (of an even number no expert is).
+    """
 
     near: float
     covered: float
