@@ -1,6 +1,6 @@
 """Do methods keep the modes? On a fork whose ways are known, and on PushT where one may go around either side.
 
-    python benchmarks/multimodality.py fork              # trains all methods, a few minutes
+    python benchmarks/multimodality.py fork              # trains all methods, half an hour
     python benchmarks/multimodality.py pusht runs/compare/PushT-v0     # agents that `l1flow compare` trained
 
 Both write benchmarks/results/multimodality.json and .png files beside it.
@@ -32,7 +32,10 @@ NETWORK = {"width": 256, "depth": 3}
 STEPS, N_DEMOS, BATCH = 4000, 8192, 256
 ANGLES = np.linspace(-np.pi, np.pi, 16, endpoint=False) + 0.1
 N_PLANS = 256
-WITH = {"l1flow": {"euler-1": {"sampler": "euler", "n_steps": 1}, "euler-2": {"sampler": "euler", "n_steps": 2}}}
+WITH = {  # settings under which trained weights are judged too
+    "l1flow": {"l1flow:euler-1": {"sampler": "euler", "n_steps": 1}},
+    "consistency": {"consistency:std-80": {"start_std": 80.0}},
+}
 
 
 def main() -> None:

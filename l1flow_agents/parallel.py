@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -81,7 +82,7 @@ def on_cluster(
     except ImportError:
         raise ConfigError("a cluster needs Ray: pip install 'l1flow-agents[cluster]'") from None
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError) as error:
         raise ConfigError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from None
     try:

@@ -12,7 +12,7 @@ from l1flow_agents.data import Episodes
 HORIZON = 16  # waypoints of a plan
 STRAIGHT = 4  # of which the first lie on the common road
 STRIDE = 0.05  # from one waypoint to the next
-SPREAD = np.pi / 2  # between the outermost ways
+TURN = np.pi / 2  # from one way to the next
 NOISE = 0.02  # the expert's standard deviation, on every coordinate of every waypoint
 NEAR = 3.0  # of those standard deviations, root mean square over a plan: what counts as following a way
 
@@ -32,7 +32,7 @@ class Fork:
 
     def ways(self, angle: float) -> np.ndarray:
         """(n_ways, 16, 2): the expert's plans without their noise."""
-        turns = SPREAD * (np.arange(self.n_ways) / (self.n_ways - 1) - 0.5)
+        turns = TURN * (np.arange(self.n_ways) - (self.n_ways - 1) / 2)
         headings = angle + turns[:, None] * (np.arange(HORIZON) >= STRAIGHT)
         return STRIDE * np.stack([np.cos(headings), np.sin(headings)], axis=-1).cumsum(axis=1)
 
@@ -69,7 +69,7 @@ class Fork:
 class Modes:
     """``near``: share of plans within 3 expert standard deviations of a way; ``covered``: share of the ways that at
     least half as many plans follow as of the expert's; ``distance``: median to the nearest way, in those deviations;
-    ``at_mean``: share of plans as near to the mean of all ways (of an even number no expert is).
+    ``at_mean``: share of plans as near to the mean of all ways, where no expert is.
     """
 
     near: float
