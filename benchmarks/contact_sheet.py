@@ -10,12 +10,9 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+from mimicgen import IDS
 from PIL import Image, ImageDraw
 
-import l1flow_agents  # noqa: F401  registers the environments
-from l1flow_agents.envs import ENVS
-
-IDS = [env_id for env_id, (entry_point, _) in ENVS.items() if ".mimicgen." in entry_point]
 COLUMNS, SIZE, LABEL = 7, 176, 14  # pixels
 COLOURS = 256  # of the palette: keeps the file small
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from l1flow_agents import L1FlowAgent, evaluate
-from l1flow_agents.evaluation import VALIDATION_SEED
+from l1flow_agents.seeds import VALIDATION_SEED
 
 Episode = tuple[int, np.ndarray]  # seed, actions (n_steps, 2)
 

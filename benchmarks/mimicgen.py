@@ -28,7 +28,7 @@ from l1flow_agents.collection import collect
 from l1flow_agents.data.robomimic_hdf5 import read_robomimic_hdf5
 from l1flow_agents.envs import ENVS
 from l1flow_agents.generation import generate
-from l1flow_agents.generation.generate import GENERATION_SEED
+from l1flow_agents.seeds import GENERATION_SEED
 
 RESULTS = Path(__file__).parent / "results" / "mimicgen.json"
 PAGE = Path(__file__).parents[1] / "docs" / "mimicgen.md"

@@ -15,6 +15,7 @@ import gymnasium as gym
 import yaml
 
 from l1flow_agents.errors import DownloadError, L1FlowError
+from l1flow_agents.seeds import COLLECTION_SEED, GENERATION_SEED, TEST_SEED
 
 EXAMPLES = """examples:
   l1flow rollout --env PushT-v0                  film a bundled agent
@@ -113,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     for sub, episodes, out in [(evaluation, 50, None), (rollout, 10, "rollouts")]:
         sub.add_argument("--env", help="environment id (default: the agent's)")
         sub.add_argument("-n", "--episodes", type=positive, default=episodes, help="default: %(default)s")
-        sub.add_argument("--seed", type=int, default=100_000, help="of the first episode (default: %(default)s)")
+        sub.add_argument("--seed", type=int, default=TEST_SEED, help="of the first episode (default: %(default)s)")
         sub.add_argument("--n-envs", type=positive, help="processes (default: one a core)")
         sub.add_argument("--replan-every-step", action="store_true", help="no chunks, no state: the plainest loop")
         sub.add_argument("--output", default=out, help="folder for results.json and videos")
@@ -127,7 +128,9 @@ def parser() -> argparse.ArgumentParser:
     collect.add_argument("--env", required=True, help="environment id")
     collect.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
     collect.add_argument("-o", "--output", required=True, help="robomimic file, such as square.hdf5")
-    collect.add_argument("--seed", type=int, default=10_000, help="of the first episode (default: %(default)s)")
+    collect.add_argument(
+        "--seed", type=int, default=COLLECTION_SEED, help="of the first episode (default: %(default)s)"
+    )
 
     generate = command(
         "generate", run_generate, "Make demonstrations from a few of them, by MimicGen's method; run again to continue."
@@ -140,7 +143,9 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--sources", type=positive, metavar="N", help="follow only the first N demonstrations")
     generate.add_argument("--filter-key", metavar="KEY", help="follow only those under mask/KEY")
     generate.add_argument("--noise", type=float, default=0.05, help="of actions, in their units (default: %(default)s)")
-    generate.add_argument("--seed", type=int, default=20_000, help="of the first attempt (default: %(default)s)")
+    generate.add_argument(
+        "--seed", type=int, default=GENERATION_SEED, help="of the first attempt (default: %(default)s)"
+    )
 
     again = command("replay", run_replay, "Play demonstrations again; code 1 if one ends otherwise than its file says.")
     again.add_argument("file", help="robomimic file")

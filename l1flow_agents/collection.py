@@ -18,9 +18,9 @@ from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.experts import make_expert
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.parallel import in_order
+from l1flow_agents.seeds import COLLECTION_SEED
 from l1flow_agents.wrappers import RecordRollouts
 
-COLLECTION_SEED = 10_000  # first seed; validation starts at 50000, the test at 100000
 HOPELESS = 50  # episodes without any success before a collection gives up
 
 

@@ -19,11 +19,10 @@ from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent, check_same_spaces
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError, WorkerError
+from l1flow_agents.seeds import TEST_SEED, VALIDATION_SEED
 from l1flow_agents.video import VideoRecorder
 from l1flow_agents.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
 
-TEST_SEED = 100_000  # first test seed of the published protocols
-VALIDATION_SEED = 50_000
 FEW_EPISODES = 50  # below this an interval is too wide to compare agents
 
 

@@ -20,8 +20,8 @@ from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.generation.segments import CHOICES, Situation, action_towards, interpolate
 from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
+from l1flow_agents.seeds import GENERATION_SEED
 
-GENERATION_SEED = 20_000  # first seed; collections start at 10000, validation at 50000, the test at 100000
 N_INTERPOLATED = 5  # waypoints from one segment to the next, at least
 PACE = (0.0125, 0.06)  # metres and radians from one to the next: faster, the arm lags, and runs into things
 SETTLING = 10  # steps at the last target: a source that ends with its success shows no moment after it
