@@ -20,7 +20,7 @@ import torch
 from speed import NETWORKS
 
 from l1flow_agents import L1FlowAgent
-from l1flow_agents.checkpoint import write_atomically
+from l1flow_agents.files import write_atomically
 
 METHODS = {  # name -> method, its settings, and the target for its time over L1 Flow's
     "ddpm, 100 steps": ("ddpm", {}, ">= 45"),

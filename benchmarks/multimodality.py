@@ -21,10 +21,10 @@ import torch
 from matplotlib.figure import Figure
 
 from l1flow_agents import L1FlowAgent
-from l1flow_agents.checkpoint import write_atomically
 from l1flow_agents.comparison.fork import HORIZON, NEAR, Fork, Modes
 from l1flow_agents.comparison.report import markdown_table
 from l1flow_agents.comparison.systems import System, read_systems
+from l1flow_agents.files import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 JSON = RESULTS / "multimodality.json"

@@ -277,18 +277,6 @@ def replaced_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        scratch.write_text(text)
-        sync(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def without_suffix(path: str | os.PathLike) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
     path = Path(path)

@@ -19,6 +19,7 @@ from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent, check_same_spaces
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError, WorkerError
+from l1flow_agents.files import write_atomically
 from l1flow_agents.seeds import TEST_SEED, VALIDATION_SEED
 from l1flow_agents.video import VideoRecorder
 from l1flow_agents.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
@@ -110,7 +111,7 @@ class EvaluationResult:
 
     def save(self, path: str | os.PathLike, **extra: Any) -> None:
         """Write JSON, whole or not at all; ``extra`` entries come first."""
-        checkpoint.write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1) + "\n")
+        write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1) + "\n")
 
     def __str__(self) -> str:
         low, high = self.interval

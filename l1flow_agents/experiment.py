@@ -11,13 +11,13 @@ from typing import Any
 import gymnasium as gym
 import yaml
 
-from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.config import build, check_names, nearest
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import locate
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import ScoreCallback
+from l1flow_agents.files import write_atomically
 from l1flow_agents.training import TrainingConfig, as_number
 
 CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
@@ -82,7 +82,7 @@ def run_experiment(
     dataset = open_dataset(locate(experiment["dataset"]), keys)
     record = Path(run_dir) / "experiment.yaml"
     if not record.exists():  # a run that is continued keeps its own; `learn` refuses other settings
-        checkpoint.write_atomically(record, yaml.safe_dump(experiment, sort_keys=False))
+        write_atomically(record, yaml.safe_dump(experiment, sort_keys=False))
     agent.learn(dataset, total_steps, callback, progress_bar, run_dir=run_dir, **training)
     agent.save(Path(run_dir) / "agent")
     return agent

@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.comparison.systems import System
 from l1flow_agents.config import plain
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import evaluate
 from l1flow_agents.experiment import run_experiment
+from l1flow_agents.files import write_atomically
 from l1flow_agents.seeds import TEST_SEED
 
 TRIAL_STEPS = 40  # gradient steps from which a budget in seconds is turned into steps
@@ -106,7 +106,7 @@ def run_job(job: Job) -> Path:
         "curve": curve(job.run_dir),
         "rows": rows,
     }
-    checkpoint.write_atomically(result, json.dumps(record, indent=1) + "\n")
+    write_atomically(result, json.dumps(record, indent=1) + "\n")
     return result
 
 
@@ -137,7 +137,7 @@ def steps_of(job: Job) -> int:
             trial.pop("evaluation", None)
             run_experiment(trial, scratch, "cpu", progress_bar=False)
             steps, seconds = training_seconds(Path(scratch))[-1]
-        checkpoint.write_atomically(path, json.dumps(seconds / steps))
+        write_atomically(path, json.dumps(seconds / steps))
     return max(int(job.seconds * job.system.budget / json.loads(path.read_text())), 1)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from l1flow_agents import checkpoint
 from l1flow_agents.evaluation import wilson_interval
+from l1flow_agents.files import write_atomically
 
 GIVEN_SCORES = 0.5, 0.7, 0.8, 0.9  # mean scores on validation seeds, of which a training's time is told
 HEAD = ["system", "seeds", "mean score", "success (95 %)", "evaluations", "ms a plan", "ms for 16", "training", "after"]
@@ -113,10 +113,10 @@ def write_report(record: dict[str, Any], folder: Path) -> None:
     budget = ", ".join(f"{amount:g} {unit}" for unit, amount in record["budget"].items())
     title = f"{record['env']}: {budget} of training each, {record['n_episodes']} test episodes a seed"
     table = markdown_table(HEAD, [row.cells() for row in rows])
-    checkpoint.write_atomically(folder / "compare.md", f"{title}\n\n{table}\n\n{NOTE}\n\n    {record['command']}\n")
+    write_atomically(folder / "compare.md", f"{title}\n\n{table}\n\n{NOTE}\n\n    {record['command']}\n")
     picture = draw(rows, title)
-    (folder / "compare.png").write_bytes(picture)
-    checkpoint.write_atomically(folder / "compare.html", page(title, rows, picture, record["command"]))
+    write_atomically(folder / "compare.png", picture)
+    write_atomically(folder / "compare.html", page(title, rows, picture, record["command"]))
 
 
 def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

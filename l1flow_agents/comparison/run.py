@@ -20,6 +20,7 @@ from l1flow_agents.data.download import locate
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiment import read_experiment
+from l1flow_agents.files import write_atomically
 from l1flow_agents.methods import METHODS
 from l1flow_agents.parallel import in_order, on_cluster
 
@@ -91,7 +92,7 @@ def compare(
         "results": results,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_atomically(folder / "compare.json", json.dumps(record, indent=1) + "\n")
+    write_atomically(folder / "compare.json", json.dumps(record, indent=1) + "\n")
     write_report(record, folder)
     return record
 
