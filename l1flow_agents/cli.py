@@ -33,15 +33,9 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; ``argv`` defaults to the command line."""
-    top = parser()
-    arguments, rest = top.parse_known_args(argv)
-    # argparse takes overrides only where they stand together; the others, behind an option, come back as the rest
-    late = [word for word in rest if "=" in word and not word.startswith("-") and hasattr(arguments, "overrides")]
-    if unknown := [word for word in rest if word not in late]:
-        top.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if late:
-        arguments.overrides += late
-    arguments.command_line = shlex.join(["l1flow", *(sys.argv[1:] if argv is None else argv)])
+    words = sys.argv[1:] if argv is None else list(argv)
+    arguments = read(words)
+    arguments.command_line = shlex.join(["l1flow", *words])
     try:
         set_threads(getattr(arguments, "threads", None))
         return arguments.run(arguments)
@@ -51,6 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("l1flow: interrupted", file=sys.stderr)
         return 130
+
+
+def read(words: Sequence[str]) -> argparse.Namespace:
+    """The command line, taken apart."""
+    top = parser()
+    arguments, rest = top.parse_known_args(words)
+    # argparse takes overrides only where they stand together; the others, behind an option, come back as the rest
+    late = [word for word in rest if "=" in word and not word.startswith("-") and hasattr(arguments, "overrides")]
+    if unknown := [word for word in rest if word not in late]:
+        top.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if late:
+        arguments.overrides += late
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

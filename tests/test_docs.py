@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from l1flow_agents.cli import parser
+from l1flow_agents.cli import read
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,7 +31,7 @@ def test_commands_exist(page):
     for line in "\n".join(blocks(page, "bash")).splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["l1flow"]:
-            parser().parse_args(words[1:])
+            read(words[1:])
         if words[:1] == ["make"]:
             assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
 

@@ -177,8 +177,8 @@ def test_scores_are_logged_while_training(counting, make_episodes):
     for counting.num_timesteps in (1, 2, 3):
         assert callback.on_step()
     counting.env_id = None
-    assert [key for key, _ in records] == ["eval/success_rate", "eval/mean_score"]
-    assert records[0][1] == 0.5
+    assert [key for key, _ in records] == ["time/total_timesteps", "eval/success_rate", "eval/mean_score"]
+    assert [value for _, value in records[:2]] == [2, 0.5]
 
 
 @pytest.mark.parametrize(
