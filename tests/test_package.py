@@ -46,7 +46,7 @@ def test_the_wheel_works_in_a_clean_environment(wheel, tmp_path):
         "print(l1flow_agents.__file__, env.action_space.contains(action))\n"
     )
     python = tmp_path / "venv" / "bin" / "python"
-    done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run([python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     where, fits = done.stdout.split()
     assert Path(where).is_relative_to(site) and fits == "True"
