@@ -65,6 +65,19 @@ def test_a_moved_segment_looks_the_same_from_its_object(before, after, numbers):
     np.testing.assert_allclose(moved.moved_to(before).targets, hands, atol=1e-12)
 
 
+@settings(deadline=None)
+@given(POSES, arrays(float, (5, 6), elements=st.floats(-1, 1)), st.floats(0.1, 2))
+def test_the_way_to_the_object_is_left_out(reference, numbers, near):
+    hands = np.stack([pose(one) for one in numbers])
+    whole = Segment(hands[0], hands[1:], np.arange(4), reference, reference[None])
+    left = whole.from_within(near)
+    close = np.linalg.norm((whole.targets - reference)[:, :3, 3], axis=1) < near
+    first = int(np.flatnonzero(close)[0]) if close.any() else 0  # never near: all of it
+    np.testing.assert_array_equal(left.gripper, np.arange(first, 4))
+    np.testing.assert_array_equal(left.start, hands[first])
+    np.testing.assert_array_equal(left.targets, whole.targets[first:])
+
+
 @given(POSES)
 def test_the_pose_that_a_subtask_moves_with(at):
     spec = TaskSpec((Subtask("peg", "a"), Subtask("peg", "b", turns=False), Subtask(None, None)))
@@ -231,6 +244,9 @@ def test_a_users_own_task_by_a_task_file(tmp_path):
     done = generate("Can-v0", tmp_path / "source.hdf5", 1, tmp_path / "can.hdf5", task=task)
     assert done.n_demos == 1 and demo_names(tmp_path / "can.hdf5") == ["demo_0"]
 
+    task.write_text(CAN.replace("offset: [5, 10]", "offset: [5, 10], near: 0.15"))
+    done = generate("Can-v0", tmp_path / "source.hdf5", 1, tmp_path / "near.hdf5", task=task)
+    assert done.n_demos == 1
     task.write_text(CAN.replace("Can_main", "Can_man"))
     with pytest.raises(ConfigError, match="no body 'Can_man'; did you mean 'Can_main'"):
         generate("Can-v0", tmp_path / "source.hdf5", 1, tmp_path / "other.hdf5", task=task)
@@ -248,6 +264,8 @@ def test_a_users_own_task_by_a_task_file(tmp_path):
         ("subtasks: [{object: a, choice: nearest}]", "unknown choice .*nearest_object"),
         ("subtasks: [{object: a, offset: [3, 1]}]", "expected 0 <= first offset <= last"),
         ("subtasks: [{object: a, k: 0}]", "expected k >= 1"),
+        ("subtasks: [{object: a, near: 0}]", "expected near in metres > 0"),
+        ("subtasks: [{object: null, near: 0.1}]", "expected near in metres > 0, and an object"),
         ("subtasks: [{signal: a}]", "at least 'object'"),
         ("{", "expected a task file in YAML"),
     ],

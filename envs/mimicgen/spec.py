@@ -47,6 +47,8 @@ class Subtask:
         choice: of the source: a key of `generation.segments.CHOICES`.
         choice_kwargs: its settings.
         turns: the piece turns with the object; False: it only goes along.
+        near: metres; the piece begins where the hand comes so close to the object, and the way there is a straight
+            line from wherever the hand is. None: all of it is followed, as MimicGen does.
     """
 
     object: str | None
@@ -55,6 +57,7 @@ class Subtask:
     choice: str = "random"
     choice_kwargs: tuple[tuple[str, Any], ...] = ()
     turns: bool = True
+    near: float | None = None
 
 
 NEAREST = {"choice": "nearest_object", "choice_kwargs": (("k", 3),)}

@@ -133,13 +133,17 @@ def plan(
         poses = spec.object_poses(env)
         now = Situation(spec.reference(number, poses), env.eef_pose(), spec.references(poses))
         candidates = [segments[number] for segments in by_source]
+        if subtask.near is not None:
+            candidates = [segment.from_within(subtask.near) for segment in candidates]
         if spec.choose_every_subtask or not number:
             among = CHOICES[subtask.choice](candidates, now, **dict(subtask.choice_kwargs))
             index = int(rng.choice(among))
         chosen.append(index)
         segment = candidates[index].moved_to(now.reference)
         targets, gripper = segment.targets, segment.gripper
-        if not number:  # from where the source's hand started, so that its first step is not hurried
+        if (
+            not number and subtask.near is None
+        ):  # from where the source's hand started, so that its first step is not hurried
             targets = np.concatenate([segment.start[None], targets])
             gripper = np.concatenate([gripper[:1], gripper])
         for between in interpolate(target, targets[0], N_INTERPOLATED, PACE):

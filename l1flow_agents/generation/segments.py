@@ -38,6 +38,13 @@ class Segment:
         move = reference @ inverse(self.reference)
         return Segment(move @ self.start, move @ self.targets, self.gripper, reference, self.references)
 
+    def from_within(self, near: float) -> Segment:
+        """Without the way to the object: from the first step that leads closer than ``near`` metres to it."""
+        away = np.linalg.norm((self.targets - self.reference)[:, :3, 3], axis=-1)
+        first = int((away < near).argmax())  # 0 where none does
+        start = self.targets[first - 1] if first else self.start
+        return Segment(start, self.targets[first:], self.gripper[first:], self.reference, self.references)
+
 
 def action_target(pose: np.ndarray, action: np.ndarray) -> np.ndarray:
     """Where the delta actions (..., >=6) send the hand from ``pose`` (..., 4, 4)."""

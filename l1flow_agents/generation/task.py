@@ -87,7 +87,8 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
 
     ``signal`` ends a subtask when it changes: ``gripper``, the gripper's command, or one of the environment's
     ``subtask_signals()``. The last subtask ends with the episode. With ``turns: false`` a subtask goes where its object
-    is, but does not turn with it.
+    is, but does not turn with it. With ``near: 0.15`` it begins where the hand comes within 15 cm of its object, and a
+    straight line leads there: the way that the source took to it is left out.
 
     Raises:
         ConfigError: names the file and what is wrong.
@@ -112,7 +113,7 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
 def _subtask(where: str, given: Any, last: bool) -> Subtask:
     if not isinstance(given, dict) or "object" not in given:
         raise ConfigError(f"{where}: expected a mapping with at least 'object', found {given!r}")
-    check_names(given, ["object", "signal", "offset", "choice", "k", "turns"], where)
+    check_names(given, ["object", "signal", "offset", "choice", "k", "turns", "near"], where)
     offset = given.get("offset", [0, 0])
     if not (isinstance(offset, list) and len(offset) == 2 and all(isinstance(one, int) for one in offset)):
         raise ConfigError(f"{where}: expected offset as two whole numbers of steps, found {offset!r}")
@@ -126,4 +127,7 @@ def _subtask(where: str, given: Any, last: bool) -> Subtask:
         raise ConfigError(f"{where}: expected k >= 1, found {k!r}")
     rule, turns = given.get("choice", "random"), bool(given.get("turns", True))
     settings = () if rule == "random" else (("k", k),)
-    return Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), rule, settings, turns)
+    near = given.get("near")
+    if near is not None and not (isinstance(near, int | float) and near > 0 and given["object"] is not None):
+        raise ConfigError(f"{where}: expected near in metres > 0, and an object, found {near!r}")
+    return Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), rule, settings, turns, near)
