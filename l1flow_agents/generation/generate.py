@@ -141,9 +141,7 @@ def plan(
         chosen.append(index)
         segment = candidates[index].moved_to(now.reference)
         targets, gripper = segment.targets, segment.gripper
-        if (
-            not number and subtask.near is None
-        ):  # from where the source's hand started, so that its first step is not hurried
+        if not number and subtask.near is None:  # from where the source's hand started: no hurried first step
             targets = np.concatenate([segment.start[None], targets])
             gripper = np.concatenate([gripper[:1], gripper])
         for between in interpolate(target, targets[0], N_INTERPOLATED, PACE):
