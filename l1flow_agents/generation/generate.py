@@ -133,8 +133,6 @@ def plan(
         poses = spec.object_poses(env)
         now = Situation(spec.reference(number, poses), env.eef_pose(), spec.references(poses))
         candidates = [segments[number] for segments in by_source]
-        if subtask.near is not None:
-            candidates = [segment.from_within(subtask.near) for segment in candidates]
         if spec.choose_every_subtask or not number:
             among = CHOICES[subtask.choice](candidates, now, **dict(subtask.choice_kwargs))
             index = int(rng.choice(among))

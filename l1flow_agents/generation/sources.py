@@ -60,13 +60,15 @@ class Source:
 
     def _segment(self, spec: TaskSpec, number: int, first: int, end: int) -> Segment:
         objects = {name: poses[first] for name, poses in self.steps.objects.items()}
-        return Segment(
+        segment = Segment(
             start=self.steps.hand[first],
             targets=self.steps.targets[first:end],
             gripper=self.steps.gripper[first:end],
             reference=spec.reference(number, objects),
             references=spec.references(objects),
         )
+        near = spec.subtasks[number].near
+        return segment if near is None else segment.from_within(near)
 
 
 def read_sources(
