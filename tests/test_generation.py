@@ -78,6 +78,16 @@ def test_the_way_to_the_object_is_left_out(reference, numbers, near):
     np.testing.assert_array_equal(left.targets, whole.targets[first:])
 
 
+@settings(deadline=None)
+@given(POSES, POSES, arrays(float, (5, 6), elements=st.floats(-1, 1)))
+def test_the_carried_object_goes_the_same_way_however_it_was_grasped(held, now, numbers):
+    hands = np.stack([pose(one) for one in numbers])
+    source = Segment(hands[0], hands, np.zeros(5), np.eye(4), np.eye(4)[None], held)
+    np.testing.assert_allclose(source.holding(now).targets @ now, hands @ held, atol=1e-12)
+    np.testing.assert_allclose(source.holding(now).start @ now, hands[0] @ held, atol=1e-12)
+    np.testing.assert_allclose(source.holding(held).targets, hands, atol=1e-12)
+
+
 @given(POSES)
 def test_the_pose_that_a_subtask_moves_with(at):
     spec = TaskSpec((Subtask("peg", "a"), Subtask("peg", "b", turns=False), Subtask(None, None)))
@@ -244,7 +254,7 @@ def test_a_users_own_task_by_a_task_file(tmp_path):
     done = generate("Can-v0", tmp_path / "source.hdf5", 1, tmp_path / "can.hdf5", task=task)
     assert done.n_demos == 1 and demo_names(tmp_path / "can.hdf5") == ["demo_0"]
 
-    task.write_text(CAN.replace("offset: [5, 10]", "offset: [5, 10], near: 0.15"))
+    task.write_text(CAN.replace("offset: [5, 10]", "offset: [5, 10], near: 0.15").replace("null", "null, carries: can"))
     done = generate("Can-v0", tmp_path / "source.hdf5", 1, tmp_path / "near.hdf5", task=task)
     assert done.n_demos == 1
     task.write_text(CAN.replace("Can_main", "Can_man"))
@@ -266,6 +276,9 @@ def test_a_users_own_task_by_a_task_file(tmp_path):
         ("subtasks: [{object: a, k: 0}]", "expected k >= 1"),
         ("subtasks: [{object: a, near: 0}]", "expected near in metres > 0"),
         ("subtasks: [{object: null, near: 0.1}]", "expected near in metres > 0, and an object"),
+        ("subtasks: [{object: a, carries: a}]", "expected carries to name another object .* found 'a'"),
+        ("subtasks: [{object: a, carries: 1}]", "expected carries to name another object .* found 1"),
+        ("bodies: {a: a_main}\nsubtasks: [{object: a, carries: b}]", "not among the bodies"),
         ("subtasks: [{signal: a}]", "at least 'object'"),
         ("{", "expected a task file in YAML"),
     ],

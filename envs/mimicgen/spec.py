@@ -49,6 +49,8 @@ class Subtask:
         turns: the piece turns with the object; False: it only goes along.
         near: metres; the piece begins where the hand comes so close to the object, and the way there is a straight
             line from wherever the hand is. None: all of it is followed, as MimicGen does.
+        carries: the object in the hand, which then goes the source's way to the subtask's object, however it was
+            grasped. None: the hand goes that way, as MimicGen does.
     """
 
     object: str | None
@@ -58,6 +60,7 @@ class Subtask:
     choice_kwargs: tuple[tuple[str, Any], ...] = ()
     turns: bool = True
     near: float | None = None
+    carries: str | None = None
 
 
 NEAREST = {"choice": "nearest_object", "choice_kwargs": (("k", 3),)}

@@ -17,7 +17,7 @@ from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.generation.segments import CHOICES, Situation, action_towards, interpolate
+from l1flow_agents.generation.segments import CHOICES, Situation, action_towards, interpolate, inverse
 from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
 from l1flow_agents.seeds import GENERATION_SEED
@@ -138,6 +138,8 @@ def plan(
             index = int(rng.choice(among))
         chosen.append(index)
         segment = candidates[index].moved_to(now.reference)
+        if subtask.carries is not None:
+            segment = segment.holding(inverse(now.hand) @ poses[subtask.carries])
         targets, gripper = segment.targets, segment.gripper
         if not number and subtask.near is None:  # from where the source's hand started: no hurried first step
             targets = np.concatenate([segment.start[None], targets])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class Segment:
 
     ``start`` (4, 4): where the hand was before its first step; ``targets`` (T, 4, 4): where each action sends it;
     ``gripper`` (T,): its command; ``reference`` (4, 4): the object at the first step, identity for the world;
-    ``references`` (k, 4, 4): then, those of all subtasks.
+    ``references`` (k, 4, 4): then, those of all subtasks; ``held`` (4, 4): then, what the hand carries, in its frame.
     """
 
     start: np.ndarray
@@ -32,18 +32,25 @@ class Segment:
     gripper: np.ndarray
     reference: np.ndarray
     references: np.ndarray
+    held: np.ndarray | None = None
 
     def moved_to(self, reference: np.ndarray) -> Segment:
         """The segment as seen from its object, which now is at ``reference``: every pose T becomes O' O^-1 T."""
         move = reference @ inverse(self.reference)
-        return Segment(move @ self.start, move @ self.targets, self.gripper, reference, self.references)
+        return replace(self, start=move @ self.start, targets=move @ self.targets, reference=reference)
+
+    def holding(self, held: np.ndarray) -> Segment:
+        """For a hand that now carries it at ``held`` (4, 4): the object goes the same way, H' held' = H held."""
+        assert self.held is not None
+        grip = self.held @ inverse(held)
+        return replace(self, start=self.start @ grip, targets=self.targets @ grip, held=held)
 
     def from_within(self, near: float) -> Segment:
         """Without the way to the object: from the first step that leads closer than ``near`` metres to it."""
         away = np.linalg.norm((self.targets - self.reference)[:, :3, 3], axis=-1)
         first = int((away < near).argmax())  # 0 where none does
         start = self.targets[first - 1] if first else self.start
-        return Segment(start, self.targets[first:], self.gripper[first:], self.reference, self.references)
+        return replace(self, start=start, targets=self.targets[first:], gripper=self.gripper[first:])
 
 
 def action_target(pose: np.ndarray, action: np.ndarray) -> np.ndarray:

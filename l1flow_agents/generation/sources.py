@@ -12,7 +12,7 @@ import numpy as np
 from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_env_args
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.generation.segments import Segment, action_target, cut
+from l1flow_agents.generation.segments import Segment, action_target, cut, inverse
 from l1flow_agents.generation.task import GRIPPER, TaskSpec
 from l1flow_agents.replay import begin, blamed, demo_for, make_simulation
 
@@ -60,12 +60,14 @@ class Source:
 
     def _segment(self, spec: TaskSpec, number: int, first: int, end: int) -> Segment:
         objects = {name: poses[first] for name, poses in self.steps.objects.items()}
+        carried, hand = spec.subtasks[number].carries, self.steps.hand[first]
         segment = Segment(
-            start=self.steps.hand[first],
+            start=hand,
             targets=self.steps.targets[first:end],
             gripper=self.steps.gripper[first:end],
             reference=spec.reference(number, objects),
             references=spec.references(objects),
+            held=None if carried is None else inverse(hand) @ objects[carried],
         )
         near = spec.subtasks[number].near
         return segment if near is None else segment.from_within(near)
@@ -100,8 +102,8 @@ def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
         )
     ends: list[int] = []
     for number, subtask in enumerate(spec.subtasks):
-        if subtask.object is not None and subtask.object not in steps.objects:
-            raise DatasetError(f"{path}: {name}: no pose of {subtask.object!r}, found {sorted(steps.objects)}")
+        for object_name in {subtask.object, subtask.carries} - {None, *steps.objects}:
+            raise DatasetError(f"{path}: {name}: no pose of {object_name!r}, found {sorted(steps.objects)}")
         if subtask.signal is None:
             ends.append(len(actions))
             continue

@@ -88,7 +88,8 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
     ``signal`` ends a subtask when it changes: ``gripper``, the gripper's command, or one of the environment's
     ``subtask_signals()``. The last subtask ends with the episode. With ``turns: false`` a subtask goes where its object
     is, but does not turn with it. With ``near: 0.15`` it begins where the hand comes within 15 cm of its object, and a
-    straight line leads there: the way that the source took to it is left out.
+    straight line leads there: the way that the source took to it is left out. With ``carries: needle`` what goes the
+    source's way is the needle in the hand, not the hand, however it was grasped.
 
     Raises:
         ConfigError: names the file and what is wrong.
@@ -105,15 +106,15 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
         raise ConfigError(f"{path}: expected bodies as object: name of its body, found {bodies!r}")
     last = len(given["subtasks"]) - 1
     subtasks = tuple(_subtask(f"{path}: subtask {i}", one, i == last) for i, one in enumerate(given["subtasks"]))
-    if bodies and (unknown := {one.object for one in subtasks} - {None, *bodies}):
-        raise ConfigError(f"{path}: subtasks move with {sorted(map(str, unknown))}, which are not among the bodies")
+    if bodies and (unknown := {name for one in subtasks for name in (one.object, one.carries)} - {None, *bodies}):
+        raise ConfigError(f"{path}: subtasks name {sorted(map(str, unknown))}, which are not among the bodies")
     return TaskSpec(subtasks, bool(given.get("choose_every_subtask", False)), tuple(bodies.items()))
 
 
 def _subtask(where: str, given: Any, last: bool) -> Subtask:
     if not isinstance(given, dict) or "object" not in given:
         raise ConfigError(f"{where}: expected a mapping with at least 'object', found {given!r}")
-    check_names(given, ["object", "signal", "offset", "choice", "k", "turns", "near"], where)
+    check_names(given, ["object", "signal", "offset", "choice", "k", "turns", "near", "carries"], where)
     offset = given.get("offset", [0, 0])
     if not (isinstance(offset, list) and len(offset) == 2 and all(isinstance(one, int) for one in offset)):
         raise ConfigError(f"{where}: expected offset as two whole numbers of steps, found {offset!r}")
@@ -130,4 +131,7 @@ def _subtask(where: str, given: Any, last: bool) -> Subtask:
     near = given.get("near")
     if near is not None and not (isinstance(near, int | float) and near > 0 and given["object"] is not None):
         raise ConfigError(f"{where}: expected near in metres > 0, and an object, found {near!r}")
-    return Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), rule, settings, turns, near)
+    carries = given.get("carries")
+    if carries is not None and (not isinstance(carries, str) or carries == given["object"]):
+        raise ConfigError(f"{where}: expected carries to name another object than it moves with, found {carries!r}")
+    return Subtask(given["object"], given.get("signal"), (offset[0], offset[1]), rule, settings, turns, near, carries)

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.coffee import CoffeeExpert
 from l1flow_agents.envs.experts.mimicgen.drawer import HOOK
-from l1flow_agents.envs.experts.mimicgen.wrist import nearest_hand
+from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, downward, turns, yaw_of
 
@@ -45,7 +45,7 @@ class CoffeePreparationExpert(CoffeeExpert):
 
     def put_mug(self, arm: Arm) -> Plan:
         mug = yaw_of(self.mug_rotation)
-        hand = nearest_hand(mug, self.machine_yaw) - mug
+        hand = central_hand(mug, self.machine_yaw) - mug
         if not (
             yield from arm.pick(
                 lambda: (self.handle(), downward(yaw_of(self.mug_rotation) + hand)), slope=1.5, hover=0.1

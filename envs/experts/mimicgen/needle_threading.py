@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.mimicgen.wrist import nearest_hand
+from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, downward, yaw_of
 
 HANDLE = np.array([0.0, 0.06, 0.0])  # its middle in the needle's frame; the tip is the -y end
@@ -29,7 +29,7 @@ class ThreadingExpert(WaypointExpert):
 
     def plan(self, arm: Arm) -> Plan:
         needle = yaw_of(self.needle_rotation)
-        self.hand_turn = nearest_hand(needle, self.level_yaw()) - needle
+        self.hand_turn = central_hand(needle, self.level_yaw()) - needle
         if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
             return False
         while not self.lost():

@@ -8,15 +8,15 @@ from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import turns
 
 
-def nearest_hand(yaw: float, goal: float) -> float:
-    """The hand's angle across a body at ``yaw`` that will be turned to ``goal``: that with the least turning.
+def central_hand(yaw: float, goal: float) -> float:
+    """The hand's angle across a body at ``yaw`` that will be turned to ``goal``: that which stays farther from the limits.
 
-    Half a turn of the hand holds the same; one whose wrist can do both is better than one that cannot.
+    Half a turn of the hand holds the same. Far from the limits, a demonstration can also be moved to other scenes.
     """
     low, high = WRIST
     turn = (goal - yaw + np.pi) % (2 * np.pi) - np.pi
 
-    def cost(hand: float) -> float:
-        return abs(hand) + abs(hand + turn) + 9.0 * (not low < hand + turn < high)
+    def beside(hand: float) -> float:
+        return max(abs(angle - (low + high) / 2) for angle in (hand, hand + turn))
 
-    return float(min(turns(yaw + np.pi / 2, np.pi, low, high), key=cost))
+    return float(min(turns(yaw + np.pi / 2, np.pi, low, high), key=beside))
