@@ -72,7 +72,8 @@ def generate(
         source: robomimic file of delta actions of one arm, such as `collect` writes.
         task: a task file (`read_task_spec`); None: what the environment says itself.
         n_sources, filter_key: only the first so many demonstrations, of those under ``mask/<filter_key>``.
-        noise: standard deviation on the six pose numbers of an action, in action units; none while interpolating.
+        noise: standard deviation on the six pose numbers of an action, in action units; none while interpolating, but
+            on the lines that ``near`` asks for.
 
     Raises:
         ConfigError: no such environment, or it knows no subtasks and ``task`` is None. WorkerError: a process died.
@@ -144,8 +145,10 @@ def plan(
         if not number and subtask.near is None:  # from where the source's hand started: no hurried first step
             targets = np.concatenate([segment.start[None], targets])
             gripper = np.concatenate([gripper[:1], gripper])
+        # a line in place of a source's way needs the noise that this would have had: pupils learn from it to come back
+        noise = 0.0 if subtask.near is None else recipe.noise
         for between in interpolate(target, targets[0], N_INTERPOLATED, PACE):
-            yield between, gripper[0], 0.0
+            yield between, gripper[0], noise
         for target, command in zip(targets, gripper, strict=True):
             yield target, command, recipe.noise
     for _ in range(SETTLING):
