@@ -133,7 +133,8 @@ def train(
             torch.manual_seed(seed_of_step(config.seed, step))
             batch = windows[windows.batch_indices(step, config.batch_size, config.seed)]
             if config.symmetry:
-                batch = mirrored(batch, config.symmetry, torch.rand(len(batch.actions)).numpy() < 0.5)
+                rows = torch.rand(len(SYMMETRIES[config.symmetry]), len(batch.actions)).numpy() < 0.5
+                batch = mirrored(batch, config.symmetry, rows)
             observations, actions, valid = to_tensors(batch, agent.device)
             observations = drop_history(observations, config.history_dropout)
             learning_rate = cosine_with_warmup(step, total_steps, config)

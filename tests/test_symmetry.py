@@ -1,4 +1,4 @@
-"""The mirror image of a PushT demonstration is one: checked against the simulator itself."""
+"""The mirror image of a demonstration is one: checked against the simulators themselves."""
 
 import gymnasium as gym
 import numpy as np
@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 import l1flow_agents  # noqa: F401  registers the environments
 from l1flow_agents.data import Chunks
-from l1flow_agents.data.symmetry import mirror_pusht, mirrored
+from l1flow_agents.data.symmetry import SYMMETRIES, mirror_pusht, mirrored
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.training import TrainingConfig
 
@@ -57,7 +57,7 @@ def test_only_the_chosen_windows_are_mirrored():
     actions = np.random.default_rng(1).uniform(0, 512, (4, 8, 2)).astype(np.float32)
     before = Chunks({"state": state.copy()}, actions.copy(), np.ones((4, 8), bool))
     rows = np.array([True, False, True, False])
-    after = mirrored(before, "pusht", rows)
+    after = mirrored(before, "pusht", rows[None])
     np.testing.assert_array_equal(after.observations["state"][~rows], state[~rows])
     np.testing.assert_array_equal(after.actions[~rows], actions[~rows])
     np.testing.assert_array_equal(after.actions[rows], mirror_pusht("action", actions[rows]))
@@ -67,3 +67,59 @@ def test_only_the_chosen_windows_are_mirrored():
 def test_an_unknown_symmetry_is_named():
     with pytest.raises(ConfigError, match=r"unknown symmetry 'push'.*did you mean 'pusht'"):
         TrainingConfig.from_settings({"symmetry": "push"})
+
+
+# ---- robosuite's tasks ----------------------------------------------------------------------------------------------
+
+ARM = np.array([-1, 1, -1, 1, -1, 1, -1])  # joints about vertical and forward axes turn the other way ...
+HOME = np.array([0, 0, 0, 0, 0, 0, np.pi / 2])  # ... and the last one starts at 45 degrees
+
+
+def reflected(inner) -> dict[str, np.ndarray]:
+    """The simulation's state reflected at y = 0, at rest."""
+    simulation = inner.simulator.sim
+    qpos = simulation.data.qpos.copy()
+    qpos[:9] = [*(HOME + ARM * qpos[:7]), -qpos[8], -qpos[7]]
+    for start in range(9, len(qpos), 7):  # free joints: position, quaternion wxyz
+        qpos[start : start + 7] *= [1, -1, 1, 1, -1, 1, -1]
+    row = np.concatenate([[simulation.data.time], qpos, np.zeros(simulation.model.nv)])
+    return {"states": row, "posture": HOME + ARM * np.array([arm.initial_joint for arm in inner._arms()])}
+
+
+@pytest.mark.parametrize(
+    ("env_id", "symmetry", "quaternions"),
+    [("StackThree_D1-v0", "stackthree", (3, 10, 26)), ("Square_D2-v0", "square", (3, 10))],
+)
+def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternions):
+    pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
+    mirror = SYMMETRIES[symmetry][0]
+    env = gym.make(env_id, obs_type="state")
+    env.reset(seed=3)
+    inner, rng = env.unwrapped, np.random.default_rng(0)
+    start = inner.get_state()
+    start["states"][-inner.simulator.sim.model.nv :] = 0
+    actions = rng.uniform(-0.5, 0.5, (10, 7)).astype(np.float32)
+    seen = []
+    for state, plan in [(start, actions), (reflected(inner), mirror("action", actions))]:
+        inner.set_state(state)
+        if state is not start and "Square" in env_id:  # the peg is part of the model
+            inner.simulator.sim.model.body_pos[inner.simulator.sim.model.body_name2id("peg1")][1] *= -1
+        seen.append([env.step(action)[0] for action in plan])
+    for one, other in zip(*seen, strict=True):
+        for first in quaternions:  # q and -q are the same rotation
+            part = slice(first, first + 4)
+            other["object"][..., part] *= np.sign((mirror("object", one["object"]) * other["object"])[..., part].sum())
+        for key, value in one.items():
+            np.testing.assert_allclose(mirror(key, value), other[key], atol=1e-3, err_msg=key)
+        assert not np.allclose(one["object"], other["object"], atol=0.02)
+    env.close()
+
+
+@given(arrays(np.float32, (2, 39), elements=st.floats(-1, 1, width=32)))
+def test_four_quarter_turns_are_none_up_to_the_quaternions_sign(observed):
+    mirror, quarter, half, *_ = SYMMETRIES["stackthree"]
+    twice = quarter("object", quarter("object", observed))
+    np.testing.assert_allclose(twice, half("object", observed), atol=1e-5)
+    np.testing.assert_allclose(half("object", twice)[:, 3:7], -observed[:, 3:7], atol=1e-5)
+    np.testing.assert_array_equal(np.delete(twice, range(3, 7), 1), np.delete(observed, range(3, 7), 1))
+    np.testing.assert_array_equal(mirror("object", mirror("object", observed)), observed)

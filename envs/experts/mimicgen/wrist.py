@@ -9,7 +9,7 @@ from l1flow_agents.envs.experts.waypoints import turns
 
 
 def central_hand(yaw: float, goal: float) -> float:
-    """The hand's angle across a body at ``yaw`` that will be turned to ``goal``: that which stays farther from the limits.
+    """The hand's angle across a body at ``yaw`` that will be turned to ``goal``: that farther from the limits.
 
     Half a turn of the hand holds the same. Far from the limits, a demonstration can also be moved to other scenes.
     """
