@@ -51,7 +51,7 @@ class TrainingConfig:
     noise_samples: int = 1
     """Draws of noise and flow time for each window; more of them use an expensive encoding better."""
     symmetry: str = ""
-    """A name in `data.symmetry.SYMMETRIES`: every window is seen mirrored half of the time."""
+    """A name in `data.symmetry.SYMMETRIES`: each of its maps is applied to half of the windows."""
     val_fraction: float = 0.02
     """Episodes held out."""
     log_every: int = 100

@@ -37,12 +37,11 @@ def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Symmetry
     every object must look the same mirrored at its own plane y = 0, as hand, cube and nut do. ``vectors`` and
     ``quaternions``: where they begin in the observation ``object``.
     """
-    y, yw = [first + 1 for first in vectors], [first + i for first in quaternions for i in (1, 3)]
     flipped = {
         "robot0_eef_pos": [1],
         "robot0_eef_quat": [1, 3],
         "robot0_gripper_qpos": [0, 1],  # and exchanged, below
-        "object": y + yw,
+        "object": [first + 1 for first in vectors] + [first + i for first in quaternions for i in (1, 3)],
         ACTION: [1, 3, 5],
     }
 
@@ -56,16 +55,14 @@ def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Symmetry
 
 def turn_cube(first: int, quarters: int) -> Symmetry:
     """A cube turned about its own z axis, which does not show. Its quaternion xyzw is at ``first`` in ``object``."""
-    sine, cosine = np.sin(quarters * np.pi / 4), np.cos(quarters * np.pi / 4)
+    cosine, sines = np.cos(quarters * np.pi / 4), np.sin(quarters * np.pi / 4) * np.array([1, -1, 1, -1])
+    part = slice(first, first + 4)
 
     def turn(key: str, value: np.ndarray) -> np.ndarray:
         if key != "object":
             return value
-        x, y, z, w = np.moveaxis(value[..., first : first + 4], -1, 0)
-        turned = value.copy()
-        turned[..., first : first + 4] = np.stack(
-            [x * cosine + y * sine, y * cosine - x * sine, z * cosine + w * sine, w * cosine - z * sine], -1
-        )
+        turned, quaternion = value.copy(), value[..., part]
+        turned[..., part] = cosine * quaternion + sines * quaternion[..., [1, 0, 3, 2]]
         return turned
 
     return turn

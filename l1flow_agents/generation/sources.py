@@ -102,8 +102,9 @@ def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
         )
     ends: list[int] = []
     for number, subtask in enumerate(spec.subtasks):
-        for object_name in {subtask.object, subtask.carries} - {None, *steps.objects}:
-            raise DatasetError(f"{path}: {name}: no pose of {object_name!r}, found {sorted(steps.objects)}")
+        for wanted in (subtask.object, subtask.carries):
+            if wanted is not None and wanted not in steps.objects:
+                raise DatasetError(f"{path}: {name}: no pose of {wanted!r}, found {sorted(steps.objects)}")
         if subtask.signal is None:
             ends.append(len(actions))
             continue
