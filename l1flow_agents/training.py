@@ -20,6 +20,7 @@ from tqdm import tqdm
 from l1flow_agents import checkpoint
 from l1flow_agents.config import check_names, choose
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
+from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.policy import ChunkPolicy
@@ -103,6 +104,9 @@ def train(
         ConfigError: ``run_dir`` holds a run with other settings or other data.
     """
     dataset = fitting(agent, dataset)
+    if config.symmetry:
+        spaces = {**agent.spaces_by_key, ACTION: agent.action_space}
+        SYMMETRIES[config.symmetry].check({key: space.shape for key, space in spaces.items()})
     train_ids, val_ids = dataset.split(config.val_fraction)
     lengths = (agent.horizon, agent.n_obs_steps, agent.n_action_steps)
     windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
@@ -133,7 +137,7 @@ def train(
             torch.manual_seed(seed_of_step(config.seed, step))
             batch = windows[windows.batch_indices(step, config.batch_size, config.seed)]
             if config.symmetry:
-                rows = torch.rand(len(SYMMETRIES[config.symmetry]), len(batch.actions)).numpy() < 0.5
+                rows = torch.rand(len(SYMMETRIES[config.symmetry].maps), len(batch.actions)).numpy() < 0.5
                 batch = mirrored(batch, config.symmetry, rows)
             observations, actions, valid = to_tensors(batch, agent.device)
             observations = drop_history(observations, config.history_dropout)

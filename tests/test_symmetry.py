@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-import l1flow_agents  # noqa: F401  registers the environments
-from l1flow_agents.data import Chunks
+from l1flow_agents import L1FlowAgent
+from l1flow_agents.data import Chunks, Episodes
 from l1flow_agents.data.symmetry import SYMMETRIES, mirror_pusht, mirrored
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.training import TrainingConfig
@@ -69,30 +69,47 @@ def test_an_unknown_symmetry_is_named():
         TrainingConfig.from_settings({"symmetry": "push"})
 
 
+def test_a_symmetry_of_another_task_is_refused_before_the_first_step():
+    env = gym.make("PushT-v0", obs_type="state")
+    agent = L1FlowAgent("mlp", env, network_kwargs={"width": 16, "depth": 1})
+    states = np.random.default_rng(0).uniform(1, 6, (40, 5)).astype(np.float32)
+    episodes = Episodes({"state": states}, states[:, :2].copy(), np.array([20, 40]))
+    with pytest.raises(ConfigError, match=r"of robot0_eef_pos \(3,\).*object \(17,\).*; got state \(5,\)"):
+        agent.learn(episodes, 1, symmetry="square")
+    agent.learn(episodes, 1, symmetry="pusht")
+
+
 # ---- robosuite's tasks ----------------------------------------------------------------------------------------------
 
 ARM = np.array([-1, 1, -1, 1, -1, 1, -1])  # joints about vertical and forward axes turn the other way ...
 HOME = np.array([0, 0, 0, 0, 0, 0, np.pi / 2])  # ... and the last one starts at 45 degrees
 
 
-def reflected(inner) -> dict[str, np.ndarray]:
-    """The simulation's state reflected at y = 0, at rest."""
+def reflected(inner, half_turned) -> dict[str, np.ndarray]:
+    """The simulation's state reflected at y = 0, at rest, the numbered objects turned by 180 degrees too."""
     simulation = inner.simulator.sim
     qpos = simulation.data.qpos.copy()
     qpos[:9] = [*(HOME + ARM * qpos[:7]), -qpos[8], -qpos[7]]
     for start in range(9, len(qpos), 7):  # free joints: position, quaternion wxyz
         qpos[start : start + 7] *= [1, -1, 1, 1, -1, 1, -1]
+    for number in half_turned:
+        w, x, y, z = qpos[12 + 7 * number : 16 + 7 * number]
+        qpos[12 + 7 * number : 16 + 7 * number] = -z, y, -x, w  # times the quaternion of k
     row = np.concatenate([[simulation.data.time], qpos, np.zeros(simulation.model.nv)])
     return {"states": row, "posture": HOME + ARM * np.array([arm.initial_joint for arm in inner._arms()])}
 
 
 @pytest.mark.parametrize(
-    ("env_id", "symmetry", "quaternions"),
-    [("StackThree_D1-v0", "stackthree", (3, 10, 26)), ("Square_D2-v0", "square", (3, 10))],
+    ("env_id", "symmetry", "quaternions", "half_turned"),
+    [
+        ("StackThree_D1-v0", "stackthree", (3, 10, 26), ()),
+        ("Square_D2-v0", "square", (3, 10), ()),
+        ("ThreePieceAssembly_D2-v0", "threepieceassembly", range(3, 42, 7), (1, 2)),
+    ],
 )
-def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternions):
+def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternions, half_turned):
     pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
-    mirror = SYMMETRIES[symmetry][0]
+    mirror = SYMMETRIES[symmetry].maps[0]
     env = gym.make(env_id, obs_type="state")
     env.reset(seed=3)
     inner, rng = env.unwrapped, np.random.default_rng(0)
@@ -100,7 +117,7 @@ def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternio
     start["states"][-inner.simulator.sim.model.nv :] = 0
     actions = rng.uniform(-0.5, 0.5, (10, 7)).astype(np.float32)
     seen = []
-    for state, plan in [(start, actions), (reflected(inner), mirror("action", actions))]:
+    for state, plan in [(start, actions), (reflected(inner, half_turned), mirror("action", actions))]:
         inner.set_state(state)
         if state is not start and "Square" in env_id:  # the peg is part of the model
             inner.simulator.sim.model.body_pos[inner.simulator.sim.model.body_name2id("peg1")][1] *= -1
@@ -115,9 +132,26 @@ def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternio
     env.close()
 
 
+@pytest.mark.parametrize(("symmetry", "bodies"), [("square", (0, 14)), ("threepieceassembly", (0, 14, 28))])
+def test_shifts_move_hand_and_objects_alike(symmetry, bodies):
+    maps, shapes = SYMMETRIES[symmetry].maps, SYMMETRIES[symmetry].shapes
+    rng = np.random.default_rng(0)
+    window = {key: rng.normal(size=(2, *shape)).astype(np.float32) for key, shape in shapes.items()}
+    for apply in maps[1:]:
+        moved = {key: apply(key, value) for key, value in window.items()}
+        by = (moved["robot0_eef_pos"] - window["robot0_eef_pos"])[0]
+        assert np.abs(by).max() == pytest.approx(np.abs(by).sum(), abs=1e-6) and 0.02 < np.abs(by).max() < 0.1
+        expected = window["object"].copy()
+        for first in bodies:
+            expected[:, first : first + 3] += by
+        np.testing.assert_allclose(moved["object"], expected, atol=1e-6)
+        for key in ("robot0_eef_quat", "robot0_gripper_qpos", "action"):
+            np.testing.assert_array_equal(moved[key], window[key])
+
+
 @given(arrays(np.float32, (2, 39), elements=st.floats(-1, 1, width=32)))
 def test_four_quarter_turns_are_none_up_to_the_quaternions_sign(observed):
-    mirror, quarter, half, *_ = SYMMETRIES["stackthree"]
+    mirror, quarter, half, *_ = SYMMETRIES["stackthree"].maps
     twice = quarter("object", quarter("object", observed))
     np.testing.assert_allclose(twice, half("object", observed), atol=1e-5)
     np.testing.assert_allclose(half("object", twice)[:, 3:7], -observed[:, 3:7], atol=1e-5)

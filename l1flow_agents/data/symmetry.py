@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from l1flow_agents.data.chunks import Chunks
 from l1flow_agents.data.normalizer import ACTION
+from l1flow_agents.errors import ConfigError
 
-Symmetry = Callable[[str, np.ndarray], np.ndarray]
+Map = Callable[[str, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """Maps of a task onto itself, each for itself, and the shapes of the observations and actions that they know."""
+
+    maps: tuple[Map, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise a ConfigError where ``shapes`` (with that of "action") has something that the maps do not know."""
+        for key, shape in shapes.items():
+            if self.shapes.get(key) != shape:
+                known = ", ".join(f"{name} {known}" for name, known in self.shapes.items())
+                raise ConfigError(f"training: this symmetry is of {known}; got {key} {shape}")
+
+
 WORLD = 512  # side of PushT's world, pixels
 
 
@@ -30,7 +49,7 @@ def mirror_pusht(key: str, value: np.ndarray) -> np.ndarray:
     return mirrored
 
 
-def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Symmetry:
+def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Map:
     """A scene of one arm reflected at the plane y = 0 through the middle of arm and table, for delta actions.
 
     A vector (x, y, z) becomes (x, -y, z), a turn (a, b, c) becomes (-a, b, -c), and a quaternion xyzw (x, -y, z, -w):
@@ -53,28 +72,85 @@ def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Symmetry
     return mirror
 
 
-def turn_cube(first: int, quarters: int) -> Symmetry:
-    """A cube turned about its own z axis, which does not show. Its quaternion xyzw is at ``first`` in ``object``."""
-    cosine, sines = np.cos(quarters * np.pi / 4), np.sin(quarters * np.pi / 4) * np.array([1, -1, 1, -1])
-    part = slice(first, first + 4)
+def turn(firsts: Sequence[int], quarters: int) -> Map:
+    """An object turned about its own z axis where that does not show, as a cube by a quarter.
 
-    def turn(key: str, value: np.ndarray) -> np.ndarray:
+    Its quaternions xyzw begin at ``firsts`` in the observation ``object``.
+    """
+    cosine, sines = np.cos(quarters * np.pi / 4), np.sin(quarters * np.pi / 4) * np.array([1, -1, 1, -1])
+
+    def turned(key: str, value: np.ndarray) -> np.ndarray:
         if key != "object":
             return value
-        turned, quaternion = value.copy(), value[..., part]
-        turned[..., part] = cosine * quaternion + sines * quaternion[..., [1, 0, 3, 2]]
-        return turned
+        result = value.copy()
+        for first in firsts:
+            quaternion = value[..., first : first + 4]
+            result[..., first : first + 4] = cosine * quaternion + sines * quaternion[..., [1, 0, 3, 2]]
+        return result
 
-    return turn
+    return turned
+
+
+def shift(vectors: Sequence[int], x: float, y: float) -> Map:
+    """Hand and objects moved together over the table, metres; positions of objects begin at ``vectors`` in ``object``.
+
+    The same delta actions lead to the same end there, but for an arm that reaches its limits.
+    """
+    by = np.array([x, y])
+
+    def shifted(key: str, value: np.ndarray) -> np.ndarray:
+        if key not in ("object", "robot0_eef_pos"):
+            return value
+        result = value.copy()
+        for first in vectors if key == "object" else [0]:
+            result[..., first : first + 2] += by
+        return result
+
+    return shifted
+
+
+def shifts(vectors: Sequence[int]) -> list[Map]:
+    """Up to 9 cm along x and y: all sums of these, each taken or not."""
+    return [shift(vectors, *by) for d in (0.03, 0.06, -0.09) for by in ((d, 0), (0, d))]
+
+
+def one_after_another(*maps: Map) -> Map:
+    """The maps as one."""
+
+    def apply(key: str, value: np.ndarray) -> np.ndarray:
+        for one in maps:
+            value = one(key, value)
+        return value
+
+    return apply
+
+
+def arm(object_dim: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of state observations and actions of a task of one arm."""
+    hand = {"robot0_eef_pos": (3,), "robot0_eef_quat": (4,), "robot0_gripper_qpos": (2,)}
+    return {**hand, "object": (object_dim,), ACTION: (7,)}
 
 
 CUBES = (3, 10, 26)  # StackThree's quaternions
-SYMMETRIES: dict[str, tuple[Symmetry, ...]] = {
-    "pusht": (mirror_pusht,),
-    "square": (mirror_table(vectors=(0, 7, 14), quaternions=(3, 10)),),
-    "stackthree": (
-        mirror_table(vectors=(0, 7, 14, 17, 20, 23, 30, 33, 36), quaternions=CUBES),
-        *(turn_cube(first, quarters) for first in CUBES for quarters in (1, 2)),
+SYMMETRIES = {
+    "pusht": Symmetry((mirror_pusht,), {"image": (96, 96, 3), "agent_pos": (2,), "state": (5,), ACTION: (2,)}),
+    "square": Symmetry((mirror_table(vectors=(0, 7, 14), quaternions=(3, 10)), *shifts((0, 14))), arm(17)),
+    "stackthree": Symmetry(
+        (
+            mirror_table(vectors=(0, 7, 14, 17, 20, 23, 30, 33, 36), quaternions=CUBES),
+            *(turn([first], quarters) for first in CUBES for quarters in (1, 2)),
+        ),
+        arm(39),
+    ),
+    "threepieceassembly": Symmetry(
+        (
+            one_after_another(
+                mirror_table(vectors=range(0, 42, 7), quaternions=range(3, 42, 7)),
+                turn((17, 24, 31, 38), 2),  # pieces look the same, and lie between 0 and 180 degrees again
+            ),
+            *shifts((0, 14, 28)),
+        ),
+        arm(42),
     ),
 }
 
@@ -84,7 +160,7 @@ def mirrored(chunks: Chunks, symmetry: str, rows: np.ndarray) -> Chunks:
 
     Where every entry of ``rows`` is True half of the time, all combinations of the maps are equally likely.
     """
-    for apply, chosen in zip(SYMMETRIES[symmetry], rows, strict=True):
+    for apply, chosen in zip(SYMMETRIES[symmetry].maps, rows, strict=True):
         for key, value in [*chunks.observations.items(), (ACTION, chunks.actions)]:
             value[chosen] = apply(key, value[chosen])
     return chunks
