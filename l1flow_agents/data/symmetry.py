@@ -139,6 +139,7 @@ SYMMETRIES = {
         (
             mirror_table(vectors=(0, 7, 14, 17, 20, 23, 30, 33, 36), quaternions=CUBES),
             *(turn([first], quarters) for first in CUBES for quarters in (1, 2)),
+            *shifts((0, 7, 23)),
         ),
         arm(39),
     ),
