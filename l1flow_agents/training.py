@@ -105,8 +105,8 @@ def train(
     """
     dataset = fitting(agent, dataset)
     if config.symmetry:
-        spaces = {**agent.spaces_by_key, ACTION: agent.action_space}
-        SYMMETRIES[config.symmetry].check({key: space.shape for key, space in spaces.items()})
+        arrays = {**dataset.observations, ACTION: dataset.actions}
+        SYMMETRIES[config.symmetry].check({key: array.shape[1:] for key, array in arrays.items()})
     train_ids, val_ids = dataset.split(config.val_fraction)
     lengths = (agent.horizon, agent.n_obs_steps, agent.n_action_steps)
     windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
