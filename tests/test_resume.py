@@ -312,6 +312,19 @@ def test_noise_samples_use_an_encoding_several_times(network):
     assert encoded == [8]
 
 
+def test_bfloat16_changes_the_products_and_not_what_is_learned():
+    exact, coarse = (train_small(precision=precision).policy for precision in ("float32", "bfloat16"))
+    for (name, one), other in zip(exact.named_parameters(), coarse.parameters(), strict=True):
+        assert other.dtype == torch.float32
+        assert (one - other).norm() < 0.1 * max(one.norm().item(), 1e-2), name
+    assert not equal(exact.state_dict(), coarse.state_dict())
+
+
+def test_an_unknown_precision_names_the_known_ones():
+    with pytest.raises(ConfigError, match="precision 'bf16'.*bfloat16.*float32"):
+        train_small(precision="bf16")
+
+
 def test_a_loss_that_is_not_finite_stops_training():
     with pytest.raises(FloatingPointError, match=r"the loss is .* at step"):
         train_small(learning_rate=1e30, warmup_steps=0, log_every=1, grad_clip=0)
