@@ -321,7 +321,7 @@ def test_bfloat16_changes_the_products_and_not_what_is_learned():
 
 
 def test_an_unknown_precision_names_the_known_ones():
-    with pytest.raises(ConfigError, match="precision 'bf16'.*bfloat16.*float32"):
+    with pytest.raises(ConfigError, match=r"precision 'bf16'.*bfloat16.*float32"):
         train_small(precision="bf16")
 
 
