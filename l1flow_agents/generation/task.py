@@ -124,12 +124,12 @@ def _subtask(where: str, given: Any, last: bool) -> Subtask:
         raise ConfigError(f"{where}: expected a signal for every subtask but the last, found {given.get('signal')!r}")
     choose(given.get("choice", "random"), CHOICES, f"choice of {where}")
     k = given.get("k", 3)
-    if not isinstance(k, int) or k < 1:
+    if type(k) is not int or k < 1:  # True is an int, too
         raise ConfigError(f"{where}: expected k >= 1, found {k!r}")
     rule, turns = given.get("choice", "random"), bool(given.get("turns", True))
     settings = () if rule == "random" else (("k", k),)
     near = given.get("near")
-    if near is not None and not (isinstance(near, int | float) and near > 0 and given["object"] is not None):
+    if near is not None and not (type(near) in (int, float) and near > 0 and given["object"] is not None):
         raise ConfigError(f"{where}: expected near in metres > 0, and an object, found {near!r}")
     carries = given.get("carries")
     if carries is not None and (not isinstance(carries, str) or carries == given["object"]):
