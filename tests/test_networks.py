@@ -12,7 +12,7 @@ from torch import nn
 from l1flow_agents.data import Episodes
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
-from l1flow_agents.networks.encoders import ImageEncoder, rotations_6d, spatial_softmax
+from l1flow_agents.networks.encoders import ImageEncoder, relative_6d, rotations_6d, spatial_softmax
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.rotations import matrix_to_rotation_6d, quaternion_to_matrix
 from l1flow_agents.training import MovingAverage
@@ -214,6 +214,27 @@ def test_quaternions_of_either_sign_are_one_rotation():
     torch.testing.assert_close(seen[..., [0, 1, 2, 9, 10, 11]], x[..., [0, 1, 2, 7, 8, 9]])
     x[..., 3:7] *= -1
     torch.testing.assert_close(rotations_6d(x, [3, 10]), seen)
+
+
+def test_relative_rotations_are_of_the_second_in_the_firsts_frame():
+    x = torch.randn(5, 2, 14)
+    a, b = (quaternion_to_matrix(x[..., start : start + 4].numpy()) for start in (3, 10))
+    expected = matrix_to_rotation_6d(np.swapaxes(a, -1, -2) @ b)
+    np.testing.assert_allclose(relative_6d(x, [(3, 10, 1)]).numpy(), expected, atol=1e-5)
+    thrice = matrix_to_rotation_6d(np.linalg.matrix_power(np.swapaxes(a, -1, -2) @ b, 3))
+    np.testing.assert_allclose(relative_6d(x, [(3, 10, 3)]).numpy(), thrice, atol=1e-5)
+    plain = ObservationEncoder({"object": (14,)}, 2, quaternions={"object": [3, 10]})
+    more = ObservationEncoder({"object": (14,)}, 2, quaternions={"object": [3, 10]}, relative={"object": [[3, 10]]})
+    assert more.cond_dim == plain.cond_dim + 12
+    seen = more({"object": x}).unflatten(1, (2, -1))
+    torch.testing.assert_close(seen[..., :18], plain({"object": x}).unflatten(1, (2, -1)))
+    np.testing.assert_allclose(seen[..., 18:].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrong", [{"object": [[3, 11]]}, {"object": [[3]]}, {"object": [[3, 10, 0]]}, {"other": [[3, 10]]}])
+def test_relative_rotations_of_what_is_no_quaternion(wrong):
+    with pytest.raises(ConfigError, match=r"relative .* must be pairs of quaternions .*\[3, 10\]"):
+        ObservationEncoder({"object": (14,)}, 1, quaternions={"object": [3, 10]}, relative=wrong)
 
 
 def test_a_policy_does_not_scale_quaternions():
