@@ -200,7 +200,7 @@ def sideways(plans: np.ndarray) -> np.ndarray:
 
 def draw_pusht(picture: np.ndarray, shown: dict[str, np.ndarray]) -> None:
     figure = Figure(figsize=(3 * 4, 3 * -(-len(shown) // 4)), layout="constrained")
-    panels = figure.subplots(-(-len(shown) // 4), 4, squeeze=False).flat
+    panels = list(figure.subplots(-(-len(shown) // 4), 4, squeeze=False).flat)
     for axes in panels:
         axes.axis("off")
     for axes, (name, plans) in zip(panels, shown.items(), strict=False):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
 
 pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
 
@@ -27,6 +29,7 @@ from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.generation import generate, read_task_spec
 from l1flow_agents.generation.segments import (
     CHOICES,
+    TURNED,
     Segment,
     Situation,
     action_target,
@@ -76,6 +79,9 @@ def test_the_way_to_the_object_is_left_out(reference, numbers, near):
     np.testing.assert_array_equal(left.gripper, np.arange(first, 4))
     np.testing.assert_array_equal(left.start, hands[first])
     np.testing.assert_array_equal(left.targets, whole.targets[first:])
+    turn = Rotation.from_matrix(hands[1:, :3, :3] @ hands[-1, :3, :3].T).magnitude()
+    carrying = replace(whole, held=reference).from_within(near)  # and the turning of what is carried
+    np.testing.assert_array_equal(carrying.targets, whole.targets[first + np.flatnonzero(turn[first:] < TURNED)[0] :])
 
 
 @settings(deadline=None)

@@ -7,12 +7,15 @@ import pytest
 import torch
 from conftest import TINY
 from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 from torch import nn
 
 from l1flow_agents.data import Episodes
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
-from l1flow_agents.networks.encoders import ImageEncoder, relative_6d, rotations_6d, spatial_softmax
+from l1flow_agents.networks.encoders import ImageEncoder, rotations_6d, spatial_softmax, turns_between
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.rotations import matrix_to_rotation_6d, quaternion_to_matrix
 from l1flow_agents.training import MovingAverage
@@ -216,25 +219,37 @@ def test_quaternions_of_either_sign_are_one_rotation():
     torch.testing.assert_close(rotations_6d(x, [3, 10]), seen)
 
 
-def test_relative_rotations_are_of_the_second_in_the_firsts_frame():
-    x = torch.randn(5, 2, 14)
-    a, b = (quaternion_to_matrix(x[..., start : start + 4].numpy()) for start in (3, 10))
-    expected = matrix_to_rotation_6d(np.swapaxes(a, -1, -2) @ b)
-    np.testing.assert_allclose(relative_6d(x, [(3, 10, 1)]).numpy(), expected, atol=1e-5)
-    thrice = matrix_to_rotation_6d(np.linalg.matrix_power(np.swapaxes(a, -1, -2) @ b, 3))
-    np.testing.assert_allclose(relative_6d(x, [(3, 10, 3)]).numpy(), thrice, atol=1e-5)
-    plain = ObservationEncoder({"object": (14,)}, 2, quaternions={"object": [3, 10]})
-    more = ObservationEncoder({"object": (14,)}, 2, quaternions={"object": [3, 10]}, relative={"object": [[3, 10]]})
-    assert more.cond_dim == plain.cond_dim + 12
+@settings(deadline=None)
+@given(st.floats(-3, 3), st.floats(-3, 3), st.integers(1, 4), st.integers(0, 3), st.booleans())
+def test_turns_of_upright_parts_that_look_alike(a, b, n, k, upside_down):
+    frame, part = (Rotation.from_euler("z", angle) for angle in (a, b + 2 * np.pi * k / n))
+    if upside_down:
+        frame = frame * Rotation.from_euler("x", np.pi)
+    x = torch.tensor([0, 0, 0, *frame.as_quat(), *part.as_quat(), *(frame.inv() * part).as_quat()]).float()
+    turn = n * (a - b if upside_down else b - a)
+    expected = torch.tensor([np.cos(turn), np.sin(turn)]).float()
+    torch.testing.assert_close(turns_between(x, [(3, 7, n)]), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(turns_between(x, [(None, 11, n)]), expected, atol=1e-4, rtol=0)
+
+
+def test_turns_are_appended_to_the_observation():
+    x, quaternions = torch.randn(5, 2, 14), {"object": [3, 10]}
+    plain = ObservationEncoder({"object": (14,)}, 2, quaternions=quaternions)
+    turns = {"object": [[3, 10, 4], [None, 3, 1]]}
+    more = ObservationEncoder({"object": (14,)}, 2, quaternions=quaternions, turns=turns)
+    assert more.cond_dim == plain.cond_dim + 8
     seen = more({"object": x}).unflatten(1, (2, -1))
     torch.testing.assert_close(seen[..., :18], plain({"object": x}).unflatten(1, (2, -1)))
-    np.testing.assert_allclose(seen[..., 18:].numpy(), expected, atol=1e-5)
+    matrix = quaternion_to_matrix(x[..., 3:7].numpy())
+    np.testing.assert_allclose(seen[..., 20:].numpy(), matrix[..., :2, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"object": [[3, 11]]}, {"object": [[3]]}, {"object": [[3, 10, 0]]}, {"other": [[3, 10]]}])
-def test_relative_rotations_of_what_is_no_quaternion(wrong):
-    with pytest.raises(ConfigError, match=r"relative .* must be pairs of quaternions .*\[3, 10\]"):
-        ObservationEncoder({"object": (14,)}, 1, quaternions={"object": [3, 10]}, relative=wrong)
+@pytest.mark.parametrize(
+    "wrong", [{"object": [[3, 11, 1]]}, {"object": [[3, 10]]}, {"object": [[3, 10, 0]]}, {"other": [[3, 10, 1]]}]
+)
+def test_turns_of_what_is_no_quaternion(wrong):
+    with pytest.raises(ConfigError, match=r"turns .* must be triples .* quaternions .*\[3, 10\]"):
+        ObservationEncoder({"object": (14,)}, 1, quaternions={"object": [3, 10]}, turns=wrong)
 
 
 def test_a_policy_does_not_scale_quaternions():

@@ -126,12 +126,14 @@ def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 def draw(rows: list[Row], title: str) -> bytes:
     """PNG: scores with intervals, score over training, score against latency."""
-    from matplotlib.figure import Figure  # late: slow to import
+    from matplotlib import colormaps  # late: slow to import
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     figure.suptitle(title)
     bars, lines, dots = figure.subplots(1, 3)
-    colours = [f"C{k % 10}" for k in range(len(rows))]
+    palette = colormaps["tab20"].colors  # type: ignore[attr-defined]  # strong and light in turn
+    colours = [palette[(2 * k + k // 10) % 20] for k in range(len(rows))]
     names = [row.name for row in rows]
     bars.barh(names, [row.mean for row in rows], xerr=[row.error for row in rows], color=colours, capsize=3)
     bars.invert_yaxis()

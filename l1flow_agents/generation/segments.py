@@ -16,6 +16,7 @@ from l1flow_agents.rotations import (
 )
 
 SAME_TURN = 0.05  # radians: less is not worth interpolating
+TURNED = 0.1  # radians: what is held has its last turn
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,16 @@ class Segment:
         return replace(self, start=self.start @ grip, targets=self.targets @ grip, held=held)
 
     def from_within(self, near: float) -> Segment:
-        """Without the way to the object: from the first step that leads closer than ``near`` metres to it."""
+        """Without the way to the object: from the first step that leads closer than ``near`` metres to it.
+
+        With something in the hand, from the first of these at which it also has been turned as it will be put down: a
+        source that came from nearby turns late, and whoever follows it turns away first.
+        """
         away = np.linalg.norm((self.targets - self.reference)[:, :3, 3], axis=-1)
         first = int((away < near).argmax())  # 0 where none does
+        if self.held is not None:
+            turns = self.targets[first:, :3, :3] @ self.targets[-1, :3, :3].T
+            first += int((np.linalg.norm(matrix_to_axis_angle(turns), axis=-1) < TURNED).argmax())
         start = self.targets[first - 1] if first else self.start
         return replace(self, start=start, targets=self.targets[first:], gripper=self.gripper[first:])
 

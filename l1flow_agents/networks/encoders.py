@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks.embedding import FourierFeatures
 
+Turn = tuple[int | None, int, int]
+
 
 class ObservationEncoder(nn.Module):
     """Normalised observations -> condition.
@@ -22,9 +24,9 @@ class ObservationEncoder(nn.Module):
         fourier: frequencies of the features of low-dimensional keys, 0 for none.
         quaternions: key -> where quaternions (xyzw) begin in it, such as ``{"object": [3, 10]}``. Each becomes the
             first two rows of its matrix (Zhou et al. 2019): q and -q are one rotation, between which simulators jump.
-        relative: key -> pairs (a, b) of its ``quaternions``: the rotation from a to b is shown too, in the same form, as
-            a small network hardly learns this product from few demonstrations of parts that must be aligned. Parts
-            that look alike after an n-th of a turn fit in n ways: (a, b, n) shows the rotation n times, of all the same.
+        turns: key -> triples (a, b, n) of its ``quaternions``: by how much part b is turned about part a's z axis, n
+            times over, is shown too, as (cos, sin). A small network hardly learns this from few demonstrations of parts
+            that must be aligned. n: b looks the same after an n-th of a turn. None for a: b is told in a's frame.
         channels, n_keypoints, feature_dim, crop, bf16: see `ImageEncoder`.
     """
 
@@ -35,7 +37,7 @@ class ObservationEncoder(nn.Module):
         *,
         fourier: int = 0,
         quaternions: Mapping[str, Sequence[int]] | None = None,
-        relative: Mapping[str, Sequence[Sequence[int]]] | None = None,
+        turns: Mapping[str, Sequence[Turn]] | None = None,
         channels: Sequence[int] = (64, 128, 256, 512),
         n_keypoints: int = 32,
         feature_dim: int = 64,
@@ -46,13 +48,13 @@ class ObservationEncoder(nn.Module):
         self.image_keys = sorted(key for key, shape in shapes.items() if len(shape) == 3)
         self.state_keys = sorted(key for key in shapes if key not in self.image_keys)
         self.quaternions = _checked(quaternions or {}, shapes)
-        self.relative = _checked_pairs(relative or {}, self.quaternions)
+        self.turns = _checked_turns(turns or {}, self.quaternions)
         self.fourier = FourierFeatures(fourier)
         self.images = nn.ModuleDict(
             {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop, bf16) for key in self.image_keys}
         )
         state_dim = sum(torch.Size(shapes[key]).numel() for key in self.state_keys)
-        state_dim += 2 * sum(map(len, self.quaternions.values())) + 6 * sum(map(len, self.relative.values()))
+        state_dim += 2 * sum(map(len, self.quaternions.values())) + 2 * sum(map(len, self.turns.values()))
         self.cond_dim = n_obs_steps * (self.fourier.out_dim(state_dim) + feature_dim * len(self.image_keys))
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
@@ -60,7 +62,7 @@ class ObservationEncoder(nn.Module):
         parts = []
         if self.state_keys:
             states = [rotations_6d(observations[k].flatten(2), self.quaternions.get(k, ())) for k in self.state_keys]
-            states += [relative_6d(observations[k], pairs) for k, pairs in self.relative.items()]
+            states += [turns_between(observations[k].flatten(2), turns) for k, turns in self.turns.items()]
             parts.append(self.fourier(states[0] if len(states) == 1 else torch.cat(states, dim=-1)).flatten(1))
         for key, encoder in self.images.items():
             image = observations[key]
@@ -72,38 +74,36 @@ def rotations_6d(x: Tensor, quaternions: Sequence[int]) -> Tensor:
     """(..., dim) with quaternions xyzw that begin at ``quaternions`` -> (..., dim + 2 a quaternion)."""
     parts, end = [], 0
     for start in quaternions:
-        parts += [x[..., end:start], _two_rows(x[..., start : start + 4])]
+        i, j, k, w = nn.functional.normalize(x[..., start : start + 4], dim=-1).unbind(-1)
+        first = [1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w)]
+        second = [2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w)]
+        parts += [x[..., end:start], torch.stack(first + second, dim=-1)]
         end = start + 4
     return torch.cat([*parts, x[..., end:]], dim=-1) if parts else x
 
 
-def relative_6d(x: Tensor, pairs: Sequence[Sequence[int]]) -> Tensor:
-    """(..., dim) with quaternions xyzw that begin at a and b -> (..., 6 a pair): b's rotation in a's frame, n times.
+def turns_between(x: Tensor, turns: Sequence[Turn]) -> Tensor:
+    """(..., dim) with quaternions xyzw that begin at a and b -> (..., 2 a turn): cos and sin of b's to a, n times.
 
-    ``pairs``: (a, b, n).
+    They shrink to 0 as b's x axis leaves the plane across a's z axis.
     """
     parts = []
-    for a, b, n in pairs:
-        conjugate = x[..., a : a + 4] * x.new_tensor([-1, -1, -1, 1])
-        once = turned = _product(conjugate, x[..., b : b + 4])
-        for _ in range(n - 1):
-            turned = _product(turned, once)
-        parts.append(_two_rows(turned))
+    for a, b, n in turns:
+        ahead = _axis(x[..., b : b + 4], 0)
+        if a is not None:
+            frame = x[..., a : a + 4]
+            ahead = torch.stack([(_axis(frame, k) * ahead).sum(-1) for k in (0, 1)], dim=-1)
+        once = torch.view_as_complex(ahead[..., :2].contiguous())
+        parts.append(torch.view_as_real(once**n))
     return torch.cat(parts, dim=-1)
 
 
-def _product(p: Tensor, q: Tensor) -> Tensor:
-    """Of quaternions xyzw, (..., 4)."""
-    v, w, u, z = p[..., :3], p[..., 3:], q[..., :3], q[..., 3:]
-    return torch.cat([w * u + z * v + torch.linalg.cross(v, u), w * z - (v * u).sum(-1, keepdim=True)], dim=-1)
-
-
-def _two_rows(quaternion: Tensor) -> Tensor:
-    """(..., 4) xyzw of any length but 0 -> the first two rows of the matrix, (..., 6)."""
+def _axis(quaternion: Tensor, which: int) -> Tensor:
+    """(..., 4) xyzw of any length but 0 -> the x axis (0) or y axis (1) that it turns to, (..., 3)."""
     i, j, k, w = nn.functional.normalize(quaternion, dim=-1).unbind(-1)
-    first = [1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w)]
-    second = [2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w)]
-    return torch.stack(first + second, dim=-1)
+    if which == 0:
+        return torch.stack([1 - 2 * (j * j + k * k), 2 * (i * j + k * w), 2 * (i * k - j * w)], dim=-1)
+    return torch.stack([2 * (i * j - k * w), 1 - 2 * (i * i + k * k), 2 * (j * k + i * w)], dim=-1)
 
 
 def _checked(quaternions: Mapping[str, Sequence[int]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
@@ -118,18 +118,17 @@ def _checked(quaternions: Mapping[str, Sequence[int]], shapes: Mapping[str, tupl
     return {key: sorted(starts) for key, starts in quaternions.items()}
 
 
-def _checked_pairs(
-    relative: Mapping[str, Sequence[Sequence[int]]], quaternions: Mapping[str, Sequence[int]]
-) -> dict[str, list[tuple[int, int, int]]]:
-    """Triples, of quaternions that are known as such, without keys of none."""
-    for key, pairs in relative.items():
+def _checked_turns(
+    turns: Mapping[str, Sequence[Turn]], quaternions: Mapping[str, Sequence[int]]
+) -> dict[str, list[Turn]]:
+    """Of quaternions that are known as such, without keys of none."""
+    for key, triples in turns.items():
         known = quaternions.get(key, ())
-        if not all(len(pair) in (2, 3) and set(pair[:2]) <= set(known) and min(pair[2:], default=1) > 0 for pair in pairs):
+        if not all(len(one) == 3 and one[0] in (None, *known) and one[1] in known and one[2] > 0 for one in triples):
             raise ConfigError(
-                f"encoder: relative {dict(relative)} must be pairs of quaternions {dict(quaternions)}, "
-                "or triples with a number of turns"
+                f"encoder: turns {dict(turns)} must be triples (a, b, n), quaternions {dict(quaternions)}"
             )
-    return {key: [(*pair, 1)[:3] for pair in pairs] for key, pairs in relative.items() if pairs}  # type: ignore[misc]
+    return {key: list(triples) for key, triples in turns.items() if triples}
 
 
 class ImageEncoder(nn.Module):

@@ -66,9 +66,13 @@ class ThreePieceAssemblyExpert(WaypointExpert):
         start = self.pieces[step.piece].position[2]
 
         def over() -> Pose:
-            """Sideways as soon as it is lifted a little: high and far out the arm's elbow would lock."""
+            """Sideways as soon as it is lifted a little: high and far out the arm's elbow would lock.
+
+            Turned only then, so that a source's grasp ends alike, wherever its piece went next.
+            """
             lifted = np.clip((self.pieces[step.piece].position[2] - start - 0.02) / 0.04, 0, 1)
-            return arm.lifting(at(self.clear), lifted)
+            position, rotation = at(self.clear)
+            return arm.lifting((position, rotation if lifted == 1 else arm.rotation), lifted)
 
         def lost() -> bool:
             held = self.pieces[step.piece].position + step.grip * UP
