@@ -288,6 +288,7 @@ def test_a_users_own_task_by_a_task_file(tmp_path):
         ("subtasks: [{object: a, carries: 1}]", "expected carries to name another object .* found 1"),
         ("bodies: {a: a_main}\nsubtasks: [{object: a, carries: b}]", "not among the bodies"),
         ("subtasks: [{signal: a}]", "at least 'object'"),
+        ("subtasks: [{object: a}]\nchoose_every_subtask: 1", "choose_every_subtask as true or false, found 1"),
         ("{", "expected a task file in YAML"),
     ],
 )

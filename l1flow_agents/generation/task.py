@@ -104,11 +104,14 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
     bodies = given.get("bodies") or {}
     if not isinstance(bodies, dict) or not all(isinstance(body, str) for body in bodies.values()):
         raise ConfigError(f"{path}: expected bodies as object: name of its body, found {bodies!r}")
+    every = given.get("choose_every_subtask", False)
+    if not isinstance(every, bool):
+        raise ConfigError(f"{path}: expected choose_every_subtask as true or false, found {every!r}")
     last = len(given["subtasks"]) - 1
     subtasks = tuple(_subtask(f"{path}: subtask {i}", one, i == last) for i, one in enumerate(given["subtasks"]))
     if bodies and (unknown := {name for one in subtasks for name in (one.object, one.carries)} - {None, *bodies}):
         raise ConfigError(f"{path}: subtasks name {sorted(map(str, unknown))}, which are not among the bodies")
-    return TaskSpec(subtasks, bool(given.get("choose_every_subtask", False)), tuple(bodies.items()))
+    return TaskSpec(subtasks, every, tuple(bodies.items()))
 
 
 def _subtask(where: str, given: Any, last: bool) -> Subtask:
