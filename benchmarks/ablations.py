@@ -1,7 +1,7 @@
 """The ablations as one table: what was trained down, what sampled it across, mean scores.
 
-    l1flow compare --env PushT-v0 --systems benchmarks/ablations.yaml --steps 6000 --output runs/ablations
-    python benchmarks/ablations.py runs/ablations/compare.json
+l1flow compare --env PushT-v0 --systems benchmarks/ablations.yaml --steps 6000 --output runs/ablations
+python benchmarks/ablations.py runs/ablations/compare.json
 """
 
 from __future__ import annotations
