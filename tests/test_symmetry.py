@@ -133,22 +133,26 @@ def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternio
 
 
 @pytest.mark.parametrize(
-    ("symmetry", "bodies"), [("square", (0, 14)), ("stackthree", (0, 7, 23)), ("threepieceassembly", (0, 14, 28))]
+    ("symmetry", "bodies", "reach"),
+    [("square", (0, 14), 0.09), ("stackthree", (0, 7, 23), 0.09), ("threepieceassembly", (0, 14, 28), 0.21)],
 )
-def test_shifts_move_hand_and_objects_alike(symmetry, bodies):
+def test_shifts_move_hand_and_objects_alike(symmetry, bodies, reach):
     maps, shapes = SYMMETRIES[symmetry].maps, SYMMETRIES[symmetry].shapes
     rng = np.random.default_rng(0)
     window = {key: rng.normal(size=(2, *shape)).astype(np.float32) for key, shape in shapes.items()}
-    for apply in maps[-6:]:
+    farthest = np.zeros(3)
+    for apply in maps[-6 if reach == 0.09 else -10 :]:
         moved = {key: apply(key, value) for key, value in window.items()}
         by = (moved["robot0_eef_pos"] - window["robot0_eef_pos"])[0]
-        assert np.abs(by).max() == pytest.approx(np.abs(by).sum(), abs=1e-6) and 0.02 < np.abs(by).max() < 0.1
+        assert np.abs(by).max() == pytest.approx(np.abs(by).sum(), abs=1e-6) and np.abs(by).max() > 0.02
+        farthest += np.maximum(by, 0)
         expected = window["object"].copy()
         for first in bodies:
             expected[:, first : first + 3] += by
         np.testing.assert_allclose(moved["object"], expected, atol=1e-6)
         for key in ("robot0_eef_quat", "robot0_gripper_qpos", "action"):
             np.testing.assert_array_equal(moved[key], window[key])
+    np.testing.assert_allclose(farthest, [reach, reach, 0], atol=1e-5)
 
 
 @given(arrays(np.float32, (2, 39), elements=st.floats(-1, 1, width=32)))

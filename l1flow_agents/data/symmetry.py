@@ -109,9 +109,9 @@ def shift(vectors: Sequence[int], x: float, y: float) -> Map:
     return shifted
 
 
-def shifts(vectors: Sequence[int]) -> list[Map]:
-    """Up to 9 cm along x and y: all sums of these, each taken or not."""
-    return [shift(vectors, *by) for d in (0.03, 0.06, -0.09) for by in ((d, 0), (0, d))]
+def shifts(vectors: Sequence[int], *more: float) -> list[Map]:
+    """Along x and along y by all sums of 3, 6 and -9 cm and ``more``, each taken or not: up to 9 cm and more."""
+    return [shift(vectors, *by) for d in (0.03, 0.06, -0.09, *more) for by in ((d, 0), (0, d))]
 
 
 def one_after_another(*maps: Map) -> Map:
@@ -149,7 +149,7 @@ SYMMETRIES = {
                 mirror_table(vectors=range(0, 42, 7), quaternions=range(3, 42, 7)),
                 turn((17, 24, 31, 38), 2),  # pieces look the same, and lie between 0 and 180 degrees again
             ),
-            *shifts((0, 14, 28)),
+            *shifts((0, 14, 28), 0.12, -0.12),
         ),
         arm(42),
     ),
