@@ -245,7 +245,14 @@ def test_turns_are_appended_to_the_observation():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"object": [[3, 11, 1]]}, {"object": [[3, 10]]}, {"object": [[3, 10, 0]]}, {"other": [[3, 10, 1]]}]
+    "wrong",
+    [
+        {"object": [[3, 11, 1]]},
+        {"object": [[3, 10]]},
+        {"object": [[3, 10, 0]]},
+        {"object": [[3, 10, 0.5]]},
+        {"other": [[3, 10, 1]]},
+    ],
 )
 def test_turns_of_what_is_no_quaternion(wrong):
     with pytest.raises(ConfigError, match=r"turns .* must be triples .* quaternions .*\[3, 10\]"):
@@ -263,10 +270,19 @@ def test_a_policy_does_not_scale_quaternions():
     torch.testing.assert_close(policy.encode({"object": row[None, None]}), policy.encode({"object": same[None, None]}))
 
 
-@pytest.mark.parametrize("wrong", [{"object": [4]}, {"object": [0, 3]}, {"object": [-1]}, {"other": [0]}])
+@pytest.mark.parametrize(
+    "wrong", [{"object": [4]}, {"object": [0, 3]}, {"object": [-1]}, {"object": ["a"]}, {"other": [0]}]
+)
 def test_quaternions_that_do_not_fit(wrong):
     with pytest.raises(ConfigError, match=r"do not fit observations of shapes .*'object': \(7,\)"):
         ObservationEncoder({"object": (7,)}, 1, quaternions=wrong)
+
+
+@pytest.mark.parametrize("wrong", [3, {"object": 3}, "object"])
+@pytest.mark.parametrize("setting", ["quaternions", "turns"])
+def test_what_are_no_lists_of_quaternions(setting, wrong):
+    with pytest.raises(ConfigError, match=f"expected {setting} as lists under the names of observations, got"):
+        ObservationEncoder({"object": (7,)}, 1, **{setting: wrong})
 
 
 def test_every_camera_has_an_encoder_of_its_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,8 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         self.image_keys = sorted(key for key, shape in shapes.items() if len(shape) == 3)
         self.state_keys = sorted(key for key in shapes if key not in self.image_keys)
-        self.quaternions = _checked(quaternions or {}, shapes)
-        self.turns = _checked_turns(turns or {}, self.quaternions)
+        self.quaternions = _checked(_lists("quaternions", quaternions), shapes)
+        self.turns = _checked_turns(_lists("turns", turns), self.quaternions)
         self.fourier = FourierFeatures(fourier)
         self.images = nn.ModuleDict(
             {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop, bf16) for key in self.image_keys}
@@ -106,12 +107,21 @@ def _axis(quaternion: Tensor, which: int) -> Tensor:
     return torch.stack([2 * (i * j - k * w), 1 - 2 * (i * i + k * k), 2 * (j * k + i * w)], dim=-1)
 
 
+def _lists(what: str, given: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Sequence[Any]]:
+    """What a file may have told otherwise: a mapping of lists."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(value, (list, tuple)) for value in given.values()):
+        raise ConfigError(f"encoder: expected {what} as lists under the names of observations, got {given!r}")
+    return given
+
+
 def _checked(quaternions: Mapping[str, Sequence[int]], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[int]]:
     """Sorted, of known keys of one axis, and not overlapping."""
     for key, starts in quaternions.items():
         dim = shapes[key][0] if len(shapes.get(key, ())) == 1 else 0
-        ends = [0, *(start + 4 for start in sorted(starts))]
-        if any(a > b for a, b in zip(ends, [*sorted(starts), dim], strict=True)):
+        whole = all(isinstance(start, int) for start in starts)
+        ends = [0, *(start + 4 for start in sorted(starts))] if whole else []
+        if not whole or any(a > b for a, b in zip(ends, [*sorted(starts), dim], strict=True)):
             raise ConfigError(
                 f"encoder: quaternions {dict(quaternions)} do not fit observations of shapes {dict(shapes)}"
             )
@@ -124,7 +134,15 @@ def _checked_turns(
     """Of quaternions that are known as such, without keys of none."""
     for key, triples in turns.items():
         known = quaternions.get(key, ())
-        if not all(len(one) == 3 and one[0] in (None, *known) and one[1] in known and one[2] > 0 for one in triples):
+        if not all(
+            isinstance(one, (list, tuple))
+            and len(one) == 3
+            and one[0] in (None, *known)
+            and one[1] in known
+            and isinstance(one[2], int)
+            and one[2] > 0
+            for one in triples
+        ):
             raise ConfigError(
                 f"encoder: turns {dict(turns)} must be triples (a, b, n), quaternions {dict(quaternions)}"
             )
