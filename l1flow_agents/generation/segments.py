@@ -55,8 +55,7 @@ class Segment:
         away = np.linalg.norm((self.targets - self.reference)[:, :3, 3], axis=-1)
         first = int((away < near).argmax())  # 0 where none does
         if self.held is not None:
-            turns = self.targets[first:, :3, :3] @ self.targets[-1, :3, :3].T
-            first += int((np.linalg.norm(matrix_to_axis_angle(turns), axis=-1) < TURNED).argmax())
+            first += int((angle(self.targets[first:], self.targets[-1]) < TURNED).argmax())
         start = self.targets[first - 1] if first else self.start
         return replace(self, start=start, targets=self.targets[first:], gripper=self.gripper[first:])
 
@@ -93,8 +92,12 @@ def interpolate(first: np.ndarray, last: np.ndarray, at_least: int, pace: tuple[
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
     """Metres between the positions plus radians between the orientations."""
-    turn = matrix_to_axis_angle(one[:3, :3] @ other[:3, :3].T)
-    return float(np.linalg.norm((one - other)[:3, 3]) + np.linalg.norm(turn))
+    return float(np.linalg.norm((one - other)[:3, 3]) + angle(one, other))
+
+
+def angle(poses: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Radians between the orientations of ``poses`` (..., 4, 4) and of ``other`` (4, 4)."""
+    return np.linalg.norm(matrix_to_axis_angle(poses[..., :3, :3] @ other[:3, :3].T), axis=-1)
 
 
 def inverse(pose: np.ndarray) -> np.ndarray:

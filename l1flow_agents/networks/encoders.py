@@ -75,10 +75,7 @@ def rotations_6d(x: Tensor, quaternions: Sequence[int]) -> Tensor:
     """(..., dim) with quaternions xyzw that begin at ``quaternions`` -> (..., dim + 2 a quaternion)."""
     parts, end = [], 0
     for start in quaternions:
-        i, j, k, w = nn.functional.normalize(x[..., start : start + 4], dim=-1).unbind(-1)
-        first = [1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w)]
-        second = [2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w)]
-        parts += [x[..., end:start], torch.stack(first + second, dim=-1)]
+        parts += [x[..., end:start], _two_rows(*_unit(x, start))]
         end = start + 4
     return torch.cat([*parts, x[..., end:]], dim=-1) if parts else x
 
@@ -90,21 +87,28 @@ def turns_between(x: Tensor, turns: Sequence[Turn]) -> Tensor:
     """
     parts = []
     for a, b, n in turns:
-        ahead = _axis(x[..., b : b + 4], 0)
-        if a is not None:
-            frame = x[..., a : a + 4]
-            ahead = torch.stack([(_axis(frame, k) * ahead).sum(-1) for k in (0, 1)], dim=-1)
-        once = torch.view_as_complex(ahead[..., :2].contiguous())
-        parts.append(torch.view_as_real(once**n))
+        ahead = _two_axes(x, b)[..., 0, :]
+        seen = ahead[..., :2] if a is None else (_two_axes(x, a) * ahead[..., None, :]).sum(-1)
+        parts.append(torch.view_as_real(torch.view_as_complex(seen.contiguous()) ** n))
     return torch.cat(parts, dim=-1)
 
 
-def _axis(quaternion: Tensor, which: int) -> Tensor:
-    """(..., 4) xyzw of any length but 0 -> the x axis (0) or y axis (1) that it turns to, (..., 3)."""
-    i, j, k, w = nn.functional.normalize(quaternion, dim=-1).unbind(-1)
-    if which == 0:
-        return torch.stack([1 - 2 * (j * j + k * k), 2 * (i * j + k * w), 2 * (i * k - j * w)], dim=-1)
-    return torch.stack([2 * (i * j - k * w), 1 - 2 * (i * i + k * k), 2 * (j * k + i * w)], dim=-1)
+def _unit(x: Tensor, start: int) -> tuple[Tensor, ...]:
+    """The quaternion xyzw that begins at ``start``, made of length 1: its four numbers, (...) each."""
+    return nn.functional.normalize(x[..., start : start + 4], dim=-1).unbind(-1)
+
+
+def _two_rows(i: Tensor, j: Tensor, k: Tensor, w: Tensor) -> Tensor:
+    """The first two rows of a unit quaternion's matrix, (..., 6)."""
+    first = [1 - 2 * (j * j + k * k), 2 * (i * j - k * w), 2 * (i * k + j * w)]
+    second = [2 * (i * j + k * w), 1 - 2 * (i * i + k * k), 2 * (j * k - i * w)]
+    return torch.stack(first + second, dim=-1)
+
+
+def _two_axes(x: Tensor, start: int) -> Tensor:
+    """The x and y axis of the frame whose quaternion begins at ``start``, (..., 2, 3): rows of its inverse."""
+    i, j, k, w = _unit(x, start)
+    return _two_rows(i, j, k, -w).unflatten(-1, (2, 3))
 
 
 def _lists(what: str, given: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Sequence[Any]]:
@@ -119,9 +123,11 @@ def _checked(quaternions: Mapping[str, Sequence[int]], shapes: Mapping[str, tupl
     """Sorted, of known keys of one axis, and not overlapping."""
     for key, starts in quaternions.items():
         dim = shapes[key][0] if len(shapes.get(key, ())) == 1 else 0
-        whole = all(isinstance(start, int) for start in starts)
-        ends = [0, *(start + 4 for start in sorted(starts))] if whole else []
-        if not whole or any(a > b for a, b in zip(ends, [*sorted(starts), dim], strict=True)):
+        fits = all(isinstance(start, int) for start in starts) and all(
+            end <= start
+            for end, start in zip([0, *(start + 4 for start in sorted(starts))], [*sorted(starts), dim], strict=True)
+        )
+        if not fits:
             raise ConfigError(
                 f"encoder: quaternions {dict(quaternions)} do not fit observations of shapes {dict(shapes)}"
             )

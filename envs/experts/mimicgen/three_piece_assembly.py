@@ -68,7 +68,7 @@ class ThreePieceAssemblyExpert(WaypointExpert):
         def over() -> Pose:
             """Sideways as soon as it is lifted a little: high and far out the arm's elbow would lock.
 
-            Turned only then, so that a source's grasp ends alike, wherever its piece went next.
+            Turned only when all the way up, so that a source's grasp ends alike, wherever its piece went next.
             """
             lifted = np.clip((self.pieces[step.piece].position[2] - start - 0.02) / 0.04, 0, 1)
             position, rotation = at(self.clear)
