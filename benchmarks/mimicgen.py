@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from l1flow_agents import L1FlowAgent, evaluate
-from l1flow_agents.collection import collect
 from l1flow_agents.data.robomimic_hdf5 import read_robomimic_hdf5
+from l1flow_agents.demonstrations.collection import collect
+from l1flow_agents.demonstrations.generation import generate
 from l1flow_agents.envs import ENVS
 from l1flow_agents.files import write_atomically
-from l1flow_agents.generation import generate
 from l1flow_agents.seeds import GENERATION_SEED
 
 RESULTS = Path(__file__).parent / "results" / "mimicgen.json"

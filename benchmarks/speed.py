@@ -23,7 +23,7 @@ from torch import nn
 
 from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.data import ChunkSampler
-from l1flow_agents.training import to_tensors
+from l1flow_agents.training.loop import to_tensors
 
 NETWORKS = {
     "mlp (pusht-state)": ("mlp", {"width": 320, "depth": 3, "dropout": 0.1}, {"fourier": 1}),

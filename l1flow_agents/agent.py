@@ -15,12 +15,12 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from l1flow_agents import checkpoint
-from l1flow_agents.config import choose, plain
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
 from l1flow_agents.methods import METHODS
+from l1flow_agents.names import choose, plain
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.training import Callback, TrainingConfig, train
 

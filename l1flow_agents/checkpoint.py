@@ -26,9 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from l1flow_agents.config import nearest
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.files import sync
+from l1flow_agents.names import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

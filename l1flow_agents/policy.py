@@ -9,9 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from l1flow_agents.config import build, choose
 from l1flow_agents.data.normalizer import ACTION, Normalizer
 from l1flow_agents.methods import METHODS
+from l1flow_agents.names import build, choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 
 

@@ -21,7 +21,7 @@ from l1flow_agents import L1FlowAgent
 from l1flow_agents.cli import main
 from l1flow_agents.data import download
 from l1flow_agents.errors import ConfigError, DatasetError, DownloadError
-from l1flow_agents.experiment import config_names, read_experiment
+from l1flow_agents.experiments.run import config_names, read_experiment
 
 TINY = """
 env: PushT-v0

@@ -22,8 +22,8 @@ pytest.importorskip("robosuite", reason="the simulator of these tasks is not ins
 
 from test_replay import contents, left_behind, wait_for
 
-from l1flow_agents import collection
-from l1flow_agents.collection import collect
+from l1flow_agents.demonstrations import collection
+from l1flow_agents.demonstrations.collection import collect
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,10 @@ pytest.importorskip("robosuite", reason="the simulator of these tasks is not ins
 from test_replay import contents, left_behind, wait_for
 
 from l1flow_agents.cli import main
-from l1flow_agents.collection import collect
 from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_robomimic_hdf5
-from l1flow_agents.envs.mimicgen.spec import Subtask
-from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.generation import generate, read_task_spec
-from l1flow_agents.generation.segments import (
+from l1flow_agents.demonstrations.collection import collect
+from l1flow_agents.demonstrations.generation import generate, read_task_spec
+from l1flow_agents.demonstrations.generation.segments import (
     CHOICES,
     TURNED,
     Segment,
@@ -39,9 +37,11 @@ from l1flow_agents.generation.segments import (
     interpolate,
     inverse,
 )
-from l1flow_agents.generation.sources import read_sources
-from l1flow_agents.generation.task import GRIPPER, TaskSpec
-from l1flow_agents.replay import make_simulation, replay
+from l1flow_agents.demonstrations.generation.sources import read_sources
+from l1flow_agents.demonstrations.generation.task import GRIPPER, TaskSpec
+from l1flow_agents.demonstrations.playback import make_simulation, replay
+from l1flow_agents.envs.mimicgen.spec import Subtask
+from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 # ---- geometry -------------------------------------------------------------------------------------------------------

@@ -60,7 +60,9 @@ def test_importing_is_cheap():
 
 def test_writing_demonstrations_never_loads_torch():
     """200 MB less a worker."""
-    code = "import sys, l1flow_agents.collection; print([m for m in ('torch', 'zarr') if m in sys.modules])"
+    code = (
+        "import sys, l1flow_agents.demonstrations.collection; print([m for m in ('torch', 'zarr') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -25,10 +25,10 @@ from l1flow_agents.wrappers import Rotation6dAction
 
 pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
 
-from l1flow_agents.collection import collect
+from l1flow_agents.demonstrations.collection import collect
+from l1flow_agents.demonstrations.observing import add_observations
+from l1flow_agents.demonstrations.playback import replay
 from l1flow_agents.envs.rendering import gl_context_class
-from l1flow_agents.observations import add_observations
-from l1flow_agents.replay import replay
 
 
 @pytest.fixture(scope="session")

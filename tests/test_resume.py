@@ -22,7 +22,8 @@ from stable_baselines3.common.monitor import Monitor
 
 from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.training import TrainingConfig, cosine_with_warmup, drop_history
+from l1flow_agents.training import TrainingConfig
+from l1flow_agents.training.loop import cosine_with_warmup, drop_history
 
 SMALL = {"batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 5, "checkpoint_every": 4, "log_every": 10, "seed": 1}
 

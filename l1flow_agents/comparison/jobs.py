@@ -15,11 +15,11 @@ import torch
 
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.comparison.systems import System
-from l1flow_agents.config import plain
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import evaluate
-from l1flow_agents.experiment import run_experiment
+from l1flow_agents.experiments.run import run_experiment
 from l1flow_agents.files import write_atomically
+from l1flow_agents.names import plain
 from l1flow_agents.seeds import TEST_SEED
 
 TRIAL_STEPS = 40  # gradient steps from which a budget in seconds is turned into steps

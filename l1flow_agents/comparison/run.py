@@ -19,7 +19,7 @@ from l1flow_agents.comparison.systems import chosen, read_systems
 from l1flow_agents.data.download import locate
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.experiment import read_experiment
+from l1flow_agents.experiments.run import read_experiment
 from l1flow_agents.files import write_atomically
 from l1flow_agents.methods import METHODS
 from l1flow_agents.parallel import in_order, on_cluster

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from l1flow_agents.config import build, check_names, choose
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
+from l1flow_agents.names import build, check_names, choose
 from l1flow_agents.training import TrainingConfig
 
 BUILT_IN = Path(str(files("l1flow_agents.comparison"))) / "systems.yaml"

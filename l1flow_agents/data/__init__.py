@@ -5,14 +5,14 @@ Nothing is imported before it is used: a worker that only writes demonstrations 
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.errors import DatasetError
+from l1flow_agents.lazy import lazily
 
 if TYPE_CHECKING:
     from l1flow_agents.data.chunks import Chunks, ChunkSampler
@@ -30,19 +30,16 @@ __all__ = [
     "read_robomimic_hdf5",
 ]
 
-_HOME = {
-    "ChunkSampler": "chunks",
-    "Chunks": "chunks",
-    "Normalizer": "normalizer",
-    "read_replay_zarr": "replay_zarr",
-    "read_robomimic_hdf5": "robomimic_hdf5",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "ChunkSampler": f"{__name__}.chunks",
+        "Chunks": f"{__name__}.chunks",
+        "Normalizer": f"{__name__}.normalizer",
+        "read_replay_zarr": f"{__name__}.replay_zarr",
+        "read_robomimic_hdf5": f"{__name__}.robomimic_hdf5",
+    },
+)
 
 
 def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> Episodes:

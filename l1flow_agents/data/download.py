@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from l1flow_agents.config import choose
 from l1flow_agents.data.replay_zarr import read_replay_zarr
 from l1flow_agents.errors import DatasetError, DownloadError
+from l1flow_agents.names import choose
 
 BLOCK = 1 << 20
 

@@ -4,7 +4,7 @@
 ``generate``: attempts in new scenes, the successes in a file. Nothing here imports torch.
 """
 
-from l1flow_agents.generation.generate import generate
-from l1flow_agents.generation.task import TaskSpec, read_task_spec
+from l1flow_agents.demonstrations.generation.generate import generate
+from l1flow_agents.demonstrations.generation.task import TaskSpec, read_task_spec
 
 __all__ = ["TaskSpec", "generate", "read_task_spec"]

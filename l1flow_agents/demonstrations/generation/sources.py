@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_env_args
+from l1flow_agents.demonstrations.generation.segments import Segment, action_target, cut, inverse
+from l1flow_agents.demonstrations.generation.task import GRIPPER, TaskSpec
+from l1flow_agents.demonstrations.playback import begin, blamed, demo_for, make_simulation
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.generation.segments import Segment, action_target, cut, inverse
-from l1flow_agents.generation.task import GRIPPER, TaskSpec
-from l1flow_agents.replay import begin, blamed, demo_for, make_simulation
 
 INFO = "datagen_info"  # MimicGen's name for what `Steps` holds
 

@@ -19,10 +19,10 @@ from l1flow_agents.data.robomimic_hdf5 import (
     read_env_args,
     read_filter_keys,
 )
+from l1flow_agents.demonstrations.playback import begin, blamed, demo_for, last_step, make_simulation, simulation
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.parallel import in_order
-from l1flow_agents.replay import begin, blamed, demo_for, last_step, make_simulation, simulation
 from l1flow_agents.rotations import POSE, matrix_to_axis_angle, pose_to_rotation_6d
 
 ACTIONS = ("same", "absolute", "rotation-6d")

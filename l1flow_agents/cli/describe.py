@@ -13,7 +13,7 @@ from l1flow_agents import checkpoint
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import PUBLISHED, data_dir, locate
 from l1flow_agents.envs import ENVS
-from l1flow_agents.experiment import config_names
+from l1flow_agents.experiments.run import config_names
 from l1flow_agents.methods import METHODS
 from l1flow_agents.networks import NETWORKS
 

@@ -12,13 +12,13 @@ import gymnasium as gym
 import yaml
 
 from l1flow_agents.agent import L1FlowAgent
-from l1flow_agents.config import build, check_names, nearest
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import locate
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.files import write_atomically
-from l1flow_agents.training import TrainingConfig, as_number
+from l1flow_agents.names import build, check_names, nearest
+from l1flow_agents.training.config import TrainingConfig, as_number
 
 CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
 PARTS = ("env", "env_kwargs", "dataset", "agent", "teacher", "training", "evaluation")

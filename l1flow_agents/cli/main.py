@@ -189,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run_train(arguments: argparse.Namespace) -> int:
-    from l1flow_agents.experiment import read_experiment, run_experiment
+    from l1flow_agents.experiments.run import read_experiment, run_experiment
 
     experiment = read_experiment(arguments.config, arguments.overrides)
     if arguments.dataset:
@@ -202,7 +202,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 
 def run_distill(arguments: argparse.Namespace) -> int:
-    from l1flow_agents.experiment import read_experiment, run_experiment
+    from l1flow_agents.experiments.run import read_experiment, run_experiment
 
     experiment = read_experiment(arguments.config, arguments.overrides)
     experiment["teacher"] = arguments.teacher
@@ -285,7 +285,7 @@ def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
 
 
 def run_collect(arguments: argparse.Namespace) -> int:
-    from l1flow_agents.collection import collect
+    from l1flow_agents.demonstrations.collection import collect
 
     done = collect(
         arguments.env, arguments.demos, arguments.output, arguments.workers, arguments.seed, progress_bar=True
@@ -295,7 +295,7 @@ def run_collect(arguments: argparse.Namespace) -> int:
 
 
 def run_generate(arguments: argparse.Namespace) -> int:
-    from l1flow_agents.generation import generate
+    from l1flow_agents.demonstrations.generation import generate
 
     output = arguments.output or f"{arguments.env.split(':')[-1].rpartition('-v')[0].lower()}.hdf5"
     done = generate(
@@ -316,7 +316,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
 
 
 def run_replay(arguments: argparse.Namespace) -> int:
-    from l1flow_agents.replay import replay
+    from l1flow_agents.demonstrations.playback import replay
 
     done = []
     for one in replay(arguments.file, arguments.demos, arguments.workers, arguments.filter_key):
@@ -331,7 +331,7 @@ def run_replay(arguments: argparse.Namespace) -> int:
 
 
 def run_add_observations(arguments: argparse.Namespace) -> int:
-    from l1flow_agents.observations import add_observations
+    from l1flow_agents.demonstrations.observing import add_observations
 
     n_demos = add_observations(
         arguments.file,
@@ -356,7 +356,7 @@ def run_download(arguments: argparse.Namespace) -> int:
 
 
 def run_info(arguments: argparse.Namespace) -> int:
-    from l1flow_agents import describe
+    from l1flow_agents.cli import describe
 
     print(yaml.safe_dump(describe.describe(arguments.name), sort_keys=False, width=120), end="")
     return 0
@@ -374,7 +374,3 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,75 +18,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from l1flow_agents import checkpoint
-from l1flow_agents.config import check_names, choose
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
 from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
-from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.errors import DatasetError
 from l1flow_agents.policy import ChunkPolicy
+from l1flow_agents.training.config import PRECISIONS, TrainingConfig
+from l1flow_agents.training.moving_average import MovingAverage
 
 if TYPE_CHECKING:
     from l1flow_agents.agent import L1FlowAgent
 
 Callback = BaseCallback | list[BaseCallback] | Callable[[dict, dict], bool] | None
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """Settings of one training; the defaults are Diffusion Policy's, which the L1 Flow code shares."""
-
-    batch_size: int = 256
-    """Windows a gradient step."""
-    learning_rate: float = 1e-4
-    """Peak of the cosine, AdamW."""
-    weight_decay: float = 1e-6
-    warmup_steps: int = 500
-    """Linear, before the cosine."""
-    grad_clip: float = 1.0
-    """Largest norm of the gradient, 0 for no limit."""
-    ema_power: float = 0.75
-    """Decay of the moving average at step k: 1 - (1 + k) ** -power, at most 0.9999."""
-    history_dropout: float = 0.1
-    """Share of windows whose history is replaced by the newest observation, which is all that a call of
-    ``predict`` without state has."""
-    noise_samples: int = 1
-    """Draws of noise and flow time for each window; more of them use an expensive encoding better."""
-    precision: str = "float32"
-    """Of matrix products in the loss: ``bfloat16`` is faster on GPUs and on CPUs with AMX; weights stay float32."""
-    symmetry: str = ""
-    """A name in `data.symmetry.SYMMETRIES`: each of its maps is applied to half of the windows."""
-    val_fraction: float = 0.02
-    """Episodes held out."""
-    log_every: int = 100
-    validate_every: int = 2000
-    checkpoint_every: int = 1000
-    seed: int = 0
-    """Determines initial weights (through the agent), order of windows and every random draw."""
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "noise_samples", "log_every", "validate_every", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training: {name} must be at least 1, got {getattr(self, name)}")
-        if self.symmetry:
-            choose(self.symmetry, SYMMETRIES, "symmetry")
-        choose(self.precision, PRECISIONS, "precision")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"training: learning_rate must be positive, got {self.learning_rate}")
-        for name in ("history_dropout", "val_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"training: {name} must lie in [0, 1), got {getattr(self, name)}")
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> TrainingConfig:
-        """From keyword arguments or YAML; an unknown name raises a ConfigError with the nearest one."""
-        defaults = {field.name: field.default for field in fields(cls)}
-        check_names(settings, defaults, "training")
-        values: dict[str, Any] = {}
-        for name, value in settings.items():
-            kind = type(defaults[name])
-            values[name] = str(value) if kind is str else as_number(name, value, kind)
-        return cls(**values)
 
 
 def train(
@@ -207,35 +150,6 @@ def by_rate(model: ChunkPolicy) -> list[dict[str, Any]]:
     slow = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": model.method.helper_rate}]
     return [group for group in groups if group["params"]]
-
-
-class MovingAverage:
-    """Exponential moving average of parameters and buffers, in place in ``average``."""
-
-    def __init__(self, model: nn.Module, average: nn.Module, power: float) -> None:
-        self.power = power
-        self._live: list[Tensor] = list(model.parameters())
-        self._averaged: list[Tensor] = list(average.parameters())
-        self._live_buffers, self._averaged_buffers = list(model.buffers()), list(average.buffers())
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """After gradient step ``step``, counted from 0."""
-        decay = min(1 - (1 + step) ** -self.power, 0.9999)
-        torch._foreach_lerp_(self._averaged, self._live, 1 - decay)
-        for averaged, live in zip(self._averaged_buffers, self._live_buffers, strict=True):
-            averaged.copy_(live)  # a running statistic is already an average
-
-
-def as_number(name: str, value: Any, kind: type) -> Any:
-    """``value`` as an int or float; YAML reads 1e-4, which lacks a dot, as text."""
-    try:
-        if isinstance(value, bool) or kind(value) != float(value):
-            raise ValueError
-        return kind(value)
-    except (TypeError, ValueError):
-        expected = "a whole number" if kind is int else "a number"
-        raise ConfigError(f"training: {name} must be {expected}, got {value!r}") from None
 
 
 def cosine_with_warmup(step: int, total_steps: int, config: TrainingConfig) -> float:

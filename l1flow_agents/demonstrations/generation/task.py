@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from l1flow_agents.config import check_names, choose, nearest
+from l1flow_agents.demonstrations.generation.segments import CHOICES
 from l1flow_agents.envs.mimicgen.spec import Subtask
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.generation.segments import CHOICES
+from l1flow_agents.names import check_names, choose, nearest
 from l1flow_agents.rotations import homogeneous
 
 GRIPPER = "gripper"  # a signal that every task has: whether the gripper is told to close

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from l1flow_agents.collection import Collected, Kept, check_wanted, fill, recorder
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.demonstrations.collection import Collected, Kept, check_wanted, fill, recorder
+from l1flow_agents.demonstrations.generation.segments import CHOICES, Situation, action_towards, interpolate, inverse
+from l1flow_agents.demonstrations.generation.sources import INFO, Source, StepLog, read_sources
+from l1flow_agents.demonstrations.generation.task import TaskSpec, read_task_spec, spec_of
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.generation.segments import CHOICES, Situation, action_towards, interpolate, inverse
-from l1flow_agents.generation.sources import INFO, Source, StepLog, read_sources
-from l1flow_agents.generation.task import TaskSpec, read_task_spec, spec_of
 from l1flow_agents.seeds import GENERATION_SEED
 
 N_INTERPOLATED = 5  # waypoints from one segment to the next, at least

@@ -1,0 +1,36 @@
+"""Scores while an agent trains."""
+
+from __future__ import annotations
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.evaluation.run import evaluate
+from l1flow_agents.seeds import VALIDATION_SEED
+
+
+class ScoreCallback(BaseCallback):
+    """Evaluates every ``every`` gradient steps on fixed validation seeds and logs ``eval/*`` beside the loss.
+
+    Args:
+        every: gradient steps between evaluations.
+        n_episodes, n_envs: as in `evaluate`.
+        seed: first validation seed; keep away from the test seeds, 100000 and up.
+    """
+
+    def __init__(
+        self, *, every: int, n_episodes: int = 20, seed: int = VALIDATION_SEED, n_envs: int | None = None
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ConfigError(f"evaluation: every must be at least 1, got {every}")
+        self.every, self.arguments = every, {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs}
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % self.every == 0:
+            result = evaluate(self.model, **self.arguments)  # type: ignore[arg-type]
+            self.logger.record("time/total_timesteps", self.num_timesteps)
+            self.logger.record("eval/success_rate", result.success_rate)
+            self.logger.record("eval/mean_score", result.mean_score)
+            self.logger.dump(self.num_timesteps)
+        return True

@@ -1,0 +1,38 @@
+"""What an agent is made of, as one frozen record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from l1flow_agents.data.chunks import check_chunk_lengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentSettings:
+    """Network, method and lengths of a chunk; what the ``agent`` part of a configuration and of a checkpoint holds.
+
+    Raises:
+        ConfigError: lengths that do not fit each other.
+    """
+
+    network: str
+    """A name in `l1flow_agents.networks.NETWORKS`."""
+    method: str = "l1flow"
+    """A name in `l1flow_agents.methods.METHODS`."""
+    horizon: int = 16
+    """Length of a chunk."""
+    n_obs_steps: int = 2
+    """Observations that a plan looks at."""
+    n_action_steps: int = 8
+    """Actions executed before the next plan."""
+    network_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the network's class."""
+    encoder_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of `ObservationEncoder`."""
+    method_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the method's class."""
+
+    def __post_init__(self) -> None:
+        check_chunk_lengths(self.horizon, self.n_obs_steps, self.n_action_steps)
