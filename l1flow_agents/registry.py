@@ -1,0 +1,135 @@
+"""Tables that other packages add to: names to methods, networks, experts, formats."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+from l1flow_agents.errors import ConfigError
+
+T = TypeVar("T")
+Registered = TypeVar("Registered")
+
+log = logging.getLogger("l1flow_agents")
+
+
+class Registry(Mapping[str, T]):
+    """Names to things of one kind: this library's own, those of `register`, and those of installed packages.
+
+    A package adds a thing by an entry point of ``group``. Which there are is read when a name is wanted that is not
+    this library's, or when the table is listed; a package is imported when its thing is asked for, never before. Only
+    names are looked up here, so a file that holds a name can choose among what is installed and nothing else.
+
+    Args:
+        what: one such thing, for messages: ``method``.
+        group: of the entry points: ``l1flow_agents.methods``.
+        own: this library's things, or where they are, ``module:attribute``.
+        base: the class that things are subclasses or instances of.
+
+    Example:
+        >>> shapes = Registry("shape", "some_package.shapes", {"round": "math:tau"})
+        >>> @shapes.register("square")
+        ... class Square: ...
+        >>> sorted(shapes)
+        ['round', 'square']
+        >>> shapes["round"]
+        6.283185307179586
+    """
+
+    def __init__(self, what: str, group: str, own: Mapping[str, T | str], base: type = object) -> None:
+        self.what, self.group, self.base = what, group, base
+        self._things: dict[str, T] = {}
+        self._elsewhere: dict[str, EntryPoint] = {}
+        for name, thing in own.items():
+            if isinstance(thing, str):
+                self._elsewhere[name] = EntryPoint(name, thing, group)
+            else:
+                self._things[name] = thing
+        self._complete = False
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Add what is decorated under ``name``. A class that is defined again, as in a notebook, replaces itself.
+
+        Raises:
+            ConfigError: the name is taken, or it is no such thing.
+        """
+
+        def add(thing: Registered) -> Registered:
+            if name in self and _home(self._things.get(name)) != _home(thing):
+                raise ConfigError(f"{self.what} {name!r} exists already; choose another name")
+            self._elsewhere.pop(name, None)
+            self._things[name] = self._checked(name, thing)
+            return thing
+
+        return add
+
+    def usable(self) -> dict[str, T]:
+        """All that can be imported; one line in the log for a package's that cannot."""
+        found: dict[str, T] = {}
+        for name in self:
+            try:
+                found[name] = self[name]
+            except ConfigError as error:
+                log.warning("left out: %s", error)
+        return found
+
+    def __getitem__(self, name: str) -> T:
+        """The thing of this name.
+
+        Raises:
+            KeyError: there is none. ConfigError: a package has one, which cannot be imported or is no such thing.
+        """
+        if name not in self:
+            raise KeyError(name)
+        if name not in self._things:
+            entry = self._elsewhere[name]
+            try:
+                thing = entry.load()
+            except Exception as error:  # whatever a foreign module raises while it is imported
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ConfigError(f"{self.what} {name!r} of {_origin(entry)} cannot be imported ({reason})") from error
+            self._things[name] = self._checked(name, thing)
+        return self._things[name]
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        if name not in self._things and name not in self._elsewhere:
+            self._read_entry_points()
+        return name in self._things or name in self._elsewhere
+
+    def __iter__(self) -> Iterator[str]:
+        self._read_entry_points()
+        return iter([*self._things, *(name for name in self._elsewhere if name not in self._things)])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _read_entry_points(self) -> None:
+        if self._complete:
+            return
+        self._complete = True
+        for entry in sorted(entry_points(group=self.group), key=lambda entry: (_origin(entry), entry.name)):
+            if entry.name not in self._things and entry.name not in self._elsewhere:
+                self._elsewhere[entry.name] = entry
+            else:
+                log.warning("left out: %s %r of %s, the name is taken", self.what, entry.name, _origin(entry))
+
+    def _checked(self, name: str, thing: object) -> T:
+        fits = issubclass(thing, self.base) if isinstance(thing, type) else isinstance(thing, self.base)
+        if not fits:
+            wanted = f"{self.base.__module__}.{self.base.__qualname__}"
+            raise ConfigError(f"{self.what} {name!r}: expected a {wanted}, got {thing!r}")
+        return thing  # type: ignore[return-value]  # what T stands for cannot be asked at run time
+
+
+def _home(thing: object) -> tuple[str, str] | None:
+    """Module and name of a class or function."""
+    name = getattr(thing, "__qualname__", None)
+    return None if name is None else (getattr(thing, "__module__", ""), name)
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"package {entry.dist.name} {entry.dist.version}" if entry.dist else f"{entry.value}"
