@@ -55,11 +55,12 @@ class Registry(Mapping[str, T]):
         Raises:
             ConfigError: the name is taken, or it is no such thing.
         """
+        if not isinstance(name, str):
+            raise ConfigError(f"expected a name, as in @register('name'), got {name!r}")
 
         def add(thing: Registered) -> Registered:
-            if name in self and _home(self._things.get(name)) != _home(thing):
+            if name in self and self._home(name) != _home(thing):
                 raise ConfigError(f"{self.what} {name!r} exists already; choose another name")
-            self._elsewhere.pop(name, None)
             self._things[name] = self._checked(name, thing)
             return thing
 
@@ -117,6 +118,11 @@ class Registry(Mapping[str, T]):
             else:
                 log.warning("left out: %s %r of %s, the name is taken", self.what, entry.name, _origin(entry))
 
+    def _home(self, name: str) -> tuple[str, str]:
+        """Where the thing of this name is defined: a module may register what its package's entry point names."""
+        entry = self._elsewhere.get(name)
+        return (entry.module, entry.attr) if entry else _home(self._things[name])
+
     def _checked(self, name: str, thing: object) -> T:
         fits = issubclass(thing, self.base) if isinstance(thing, type) else isinstance(thing, self.base)
         if not fits:
@@ -125,10 +131,9 @@ class Registry(Mapping[str, T]):
         return thing  # type: ignore[return-value]  # what T stands for cannot be asked at run time
 
 
-def _home(thing: object) -> tuple[str, str] | None:
-    """Module and name of a class or function."""
-    name = getattr(thing, "__qualname__", None)
-    return None if name is None else (getattr(thing, "__module__", ""), name)
+def _home(thing: object) -> tuple[str, str]:
+    """Module and name of a class or function; nothing else is at home anywhere."""
+    return getattr(thing, "__module__", ""), getattr(thing, "__qualname__", f"object {id(thing)}")
 
 
 def _origin(entry: EntryPoint) -> str:

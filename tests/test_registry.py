@@ -11,6 +11,8 @@ import pytest
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.registry import Registry
 
+TABLE: list[Registry] = []
+
 
 class Shape:
     """What a table of these tests holds."""
@@ -74,6 +76,30 @@ def test_a_notebook_may_run_its_cell_again(shapes):
             pass
 
     assert shapes["square"] is Square
+
+
+def test_an_instance_keeps_its_name():
+    units = Registry("unit", "l1flow_tests.units", {})
+    units.register("metre")(1.0)
+    with pytest.raises(ConfigError, match="unit 'metre' exists already"):
+        units.register("metre")(2.0)
+
+
+def test_a_forgotten_name_is_refused(shapes):
+    with pytest.raises(ConfigError, match=r"^expected a name, as in @register\('name'\), got <class"):
+
+        @shapes.register
+        class Square(Shape):
+            pass
+
+
+def test_a_module_may_register_what_its_entry_point_names(tmp_path, monkeypatch, shapes):
+    code = f"from {__name__} import Shape, TABLE\n@TABLE[0].register('hexagon')\nclass Hexagon(Shape): ...\n"
+    install(tmp_path / "six", "l1flow_tests.shapes", {"hexagon": "six_shapes:Hexagon"}, {"six_shapes": code})
+    monkeypatch.syspath_prepend(str(tmp_path / "six"))
+    monkeypatch.setattr(sys.modules[__name__], "TABLE", [shapes])
+    assert shapes["hexagon"].__name__ == "Hexagon" and list(shapes).count("hexagon") == 1
+    sys.modules.pop("six_shapes")
 
 
 def test_what_is_no_such_thing_is_refused(shapes):

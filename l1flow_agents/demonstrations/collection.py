@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache, partial
+from inspect import signature
 from itertools import count
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 from tqdm import tqdm
 
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
@@ -21,6 +23,7 @@ from l1flow_agents.parallel import in_order
 from l1flow_agents.seeds import COLLECTION_SEED
 from l1flow_agents.wrappers import RecordRollouts
 
+GYM_TYPE = 2  # robomimic's number for an environment of Gymnasium
 HOPELESS = 50  # episodes without any success before a collection gives up
 
 
@@ -56,9 +59,8 @@ def collect(
         DatasetError: ``output`` is damaged or was collected otherwise, or none of 50 episodes succeeded.
     """
     check_wanted(n_demos, n_workers, seed)
-    env_id = find_spec(env_id).id
-    make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
-    with RobomimicWriter(output, recorder(env_id).unwrapped.env_args()) as writer:
+    make_expert(find_spec(env_id).id, np.random.default_rng(0))  # before anything is built: is there one?
+    with RobomimicWriter(output, described(env_id)) as writer:
         return fill(
             writer, partial(run_expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert"
         )
@@ -116,7 +118,9 @@ def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:
     env, kept = recorder(env_id), Kept()
     env.writer = kept
     observation, _ = env.reset(seed=seed)
-    expert = make_expert(env_id, np.random.default_rng([seed, 1]))  # a stream of its own, not the environment's
+    expert = make_expert(
+        find_spec(env_id).id, np.random.default_rng([seed, 1])
+    )  # a stream of its own, not the environment's
     ended = False
     while not ended:
         observation, _, terminated, truncated, _ = env.step(expert.act(observation))
@@ -136,4 +140,19 @@ class Kept:
 @cache
 def recorder(env_id: str) -> RecordRollouts:
     """One environment a process: building a simulator takes longer than an episode."""
-    return RecordRollouts(gym.make(env_id, obs_type="state"), Kept(), keep="success")
+    return RecordRollouts(gym.make(env_id, **state_kwargs(env_id)), Kept(), keep="success")
+
+
+def described(env_id: str) -> dict[str, Any]:
+    """robomimic's ``env_args``: the environment's own where it knows them, or how Gymnasium makes it."""
+    env = recorder(env_id).unwrapped
+    if hasattr(env, "env_args"):
+        return env.env_args()
+    return {"env_name": env_id, "type": GYM_TYPE, "env_kwargs": state_kwargs(env_id)}
+
+
+def state_kwargs(env_id: str) -> dict[str, Any]:
+    """``obs_type="state"`` for environments that have the choice."""
+    creator = find_spec(env_id).entry_point
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    return {"obs_type": "state"} if creator and "obs_type" in signature(creator).parameters else {}
