@@ -118,9 +118,8 @@ def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:
     env, kept = recorder(env_id), Kept()
     env.writer = kept
     observation, _ = env.reset(seed=seed)
-    expert = make_expert(
-        find_spec(env_id).id, np.random.default_rng([seed, 1])
-    )  # a stream of its own, not the environment's
+    rng = np.random.default_rng([seed, 1])  # a stream of its own, not the environment's
+    expert = make_expert(find_spec(env_id).id, rng)
     ended = False
     while not ended:
         observation, _, terminated, truncated, _ = env.step(expert.act(observation))
@@ -145,7 +144,7 @@ def recorder(env_id: str) -> RecordRollouts:
 
 def described(env_id: str) -> dict[str, Any]:
     """robomimic's ``env_args``: the environment's own where it knows them, or how Gymnasium makes it."""
-    env = recorder(env_id).unwrapped
+    env: Any = recorder(env_id).unwrapped
     if hasattr(env, "env_args"):
         return env.env_args()
     return {"env_name": env_id, "type": GYM_TYPE, "env_kwargs": state_kwargs(env_id)}
@@ -153,6 +152,6 @@ def described(env_id: str) -> dict[str, Any]:
 
 def state_kwargs(env_id: str) -> dict[str, Any]:
     """``obs_type="state"`` for environments that have the choice."""
-    creator = find_spec(env_id).entry_point
+    creator: Any = find_spec(env_id).entry_point
     creator = load_env_creator(creator) if isinstance(creator, str) else creator
     return {"obs_type": "state"} if creator and "obs_type" in signature(creator).parameters else {}
