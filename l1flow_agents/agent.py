@@ -380,7 +380,7 @@ class L1FlowAgent:
     def load(
         cls, path: str | os.PathLike, env: EnvOrSpaces | None = None, device: str | torch.device = "auto"
     ) -> L1FlowAgent:
-        """An agent from a checkpoint folder, a bundled name such as ``pusht-state``, or a Hub id ``owner/name``.
+        """An agent from a checkpoint folder, a published name such as ``pusht-state``, or a Hub id ``owner/name``.
 
         Args:
             env: optional; the spaces are compared with the checkpoint's.

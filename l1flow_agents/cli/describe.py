@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from l1flow_agents import checkpoint
+from l1flow_agents import checkpoint, zoo
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import PUBLISHED, data_dir, locate
 from l1flow_agents.envs import ENVS
@@ -35,7 +35,7 @@ def installation() -> dict[str, Any]:
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "cores": os.cpu_count(),
         "environments": sorted(ENVS),
-        "agents": checkpoint.bundled_names(),
+        "agents": zoo.names(),
         "configurations": config_names(),
         "methods": sorted(METHODS),
         "networks": sorted(NETWORKS),
