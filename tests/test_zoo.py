@@ -80,7 +80,7 @@ def test_another_file_of_this_size_is_refused(server, published, tmp_path):
     weights = published / "one" / "model.safetensors"
     right = weights.read_bytes()
     weights.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
-    with pytest.raises(DownloadError, match="/one/model.safetensors: not the published file, its SHA-256 differs"):
+    with pytest.raises(DownloadError, match=r"/one/model\.safetensors: not the published file, its SHA-256 differs"):
         L1FlowAgent.load("one")
     weights.write_bytes(right)
     assert L1FlowAgent.load("one").env_id == "Counter-v0"
