@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tomllib
+from conftest import ACTION, STATE
 from torch import nn
 
 from l1flow_agents import L1FlowAgent
@@ -95,7 +96,7 @@ def test_a_checkpoint_of_a_package_that_is_not_installed(done):
     assert "or one that an installed or imported package adds" in message
 
 
-def test_a_decorator_in_a_program(monkeypatch, make_agent):
+def test_a_decorator_in_a_program(monkeypatch):
     for table in (METHODS, NETWORKS):
         monkeypatch.setattr(table, "_things", dict(table._things))
 
@@ -113,11 +114,6 @@ def test_a_decorator_in_a_program(monkeypatch, make_agent):
         def forward(self, x, t, cond):
             return x
 
-    agent = L1FlowAgent("identity", make_agent_spaces(make_agent), method="eager")
+    agent = L1FlowAgent("identity", (STATE, ACTION), method="eager")
     assert isinstance(agent.policy.method, Eager) and isinstance(agent.policy.network, Identity)
     assert agent.predict({"pos": np.zeros(3, np.float32)})[0].shape == (2,)
-
-
-def make_agent_spaces(make_agent):
-    agent = make_agent()
-    return agent.observation_space, agent.action_space
