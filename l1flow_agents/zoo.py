@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from importlib.metadata import PackageNotFoundError, metadata
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,6 @@ from typing import Any
 import yaml
 
 from l1flow_agents.errors import CheckpointError, DownloadError
-
-AGENTS_URL = ""
-"""Where the files ``<name>/config.yaml`` and ``<name>/model.safetensors`` of a release lie. To be set at the first
-release, when the project has a public address; until then, and for mirrors, ``$L1FLOW_AGENTS`` says it."""
 
 PACKAGE = Path(str(files("l1flow_agents")))
 BUNDLED = PACKAGE / "bundled"
@@ -94,7 +91,7 @@ def _bundled() -> list[str]:
 
 def _fetch(name: str, entry: dict[str, Any], target: Path) -> Path:
     """The agent's folder at ``$L1FLOW_AGENTS``, or ``target``, filled from the server."""
-    source = os.environ.get("L1FLOW_AGENTS", AGENTS_URL)
+    source = os.environ.get("L1FLOW_AGENTS") or _home()
     if not source:
         raise CheckpointError(
             f"agent {name!r} does not come with the package, and this version has no address to fetch it from; set "
@@ -119,6 +116,15 @@ def _fetch(name: str, entry: dict[str, Any], target: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)  # damaged, or it would have been taken
     os.replace(scratch, target)
     return target
+
+
+def _home() -> str | None:
+    """``agents/`` of this version in the repository that the package's metadata name (``url`` in setup.cfg)."""
+    try:
+        about = metadata("l1flow-agents")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return None
+    return f"{about['Home-page']}/raw/v{about['Version']}/agents" if "Home-page" in about else None
 
 
 def _differing(folder: Path, entry: dict[str, Any]) -> str | None:

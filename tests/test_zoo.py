@@ -112,12 +112,19 @@ def test_a_folder_in_place_of_a_server(published, monkeypatch, tmp_path):
 
 
 def test_without_an_address_it_says_what_to_do(published, monkeypatch, capsys):
-    monkeypatch.setattr(zoo, "AGENTS_URL", "")
+    monkeypatch.setattr(zoo, "metadata", lambda name: {"Version": "0.1.0"})
     assert main(["eval", "one"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert (
         "agent 'one' does not come with the package" in line and "set L1FLOW_AGENTS to an URL, or to a folder" in line
     )
+
+
+def test_the_address_of_a_release(published, monkeypatch):
+    home = "https://127.0.0.1:1/somebody/l1flow-agents"
+    monkeypatch.setattr(zoo, "metadata", lambda name: {"Version": "0.1.0", "Home-page": home})
+    with pytest.raises(DownloadError, match=f"^{home}/raw/v0.1.0/agents/one/config.yaml: "):
+        zoo.find("one")
 
 
 def test_a_checkout_needs_no_network(published, monkeypatch):
