@@ -94,6 +94,31 @@ def remove(name):
     return lambda path: (path / name).unlink()
 
 
+def remove_all(pattern):
+    def damage(path):
+        for chunk in path.glob(pattern):
+            chunk.unlink()
+
+    return damage
+
+
+def without_fill(name):
+    def damage(path):
+        (path / name).unlink()
+        metadata = (path / name).with_name(".zarray")
+        metadata.write_text(json.dumps({**json.loads(metadata.read_text()), "fill_value": None}))
+
+    return damage
+
+
+def forget_array(name):
+    def damage(path):
+        zarr.consolidate_metadata(str(path))
+        shutil.rmtree(path / name)
+
+    return damage
+
+
 def shorten(name):
     def damage(path):
         chunk = (path / name).read_bytes()
@@ -118,12 +143,15 @@ def remove_array(name):
 
 
 DAMAGE = {
-    "chunk missing": (remove("data/state/1.0"), "data/state.*2 of 3 chunks"),
-    "image chunk missing": (remove("data/img/1.0.0.0"), "data/img.*2 of 3 chunks"),
+    "ends chunk missing": (remove("meta/episode_ends/0"), "meta/episode_ends.*0 of 1 chunks; the copy is incomplete"),
+    "action chunks missing": (remove_all("data/action/[12].0"), "data/action.*1 of 3 chunks; the copy is incomplete"),
+    "image chunks missing": (remove_all("data/img/*.0.0.0"), "data/img.*0 of 3 chunks; the copy is incomplete"),
+    "chunk missing that has no fill value": (without_fill("data/state/1.0"), "data/state.*2 of 3 chunks"),
+    "listed array missing": (forget_array("data/state"), r".zmetadata lists \['state'\].*incomplete"),
     "chunk cut": (shorten("data/action/2.0"), "data/action.*damaged.*chunk 2.0"),
     "image chunk cut": (shorten("data/img/1.0.0.0"), "data/img.*damaged.*chunk 1.0.0.0"),
-    "image chunk empty": (write("data/img/2.0.0.0", ""), "data/img.*damaged in rows 32..41"),
-    "chunk undecodable": (write("data/img/2.0.0.0", 12 * "-" + "\x10\0\0\0"), "data/img.*damaged in rows 32..41"),
+    "image chunk empty": (write("data/img/2.0.0.0", ""), "data/img.*damaged: chunk 2.0.0.0"),
+    "chunk undecodable": (write("data/img/2.0.0.0", 12 * "-" + "\x10\0\0\0"), "data/img.*damaged: chunk 2.0.0.0"),
     "action missing": (remove_array("data/action"), "data/action.*missing"),
     "ends missing": (remove_array("meta/episode_ends"), "meta/episode_ends.*missing"),
     "ends not increasing": (store("meta/episode_ends", [12, 12, 41]), "episode 1 is empty"),
@@ -131,8 +159,8 @@ DAMAGE = {
     "ends too far": (store("meta/episode_ends", [12, 21, 42]), "ends at row 42.*41 actions"),
     "garbage metadata": (write("data/state/.zarray", "{not json"), "data/state"),
     "wrong metadata": (write("data/state/.zarray", json.dumps({"zarr_format": 2})), "data/state"),
-    "action NaN": (store("data/action", np.nan, (20, 1)), "'action'.*NaN.*row 20"),
-    "state infinite": (store("data/state", np.inf, (40, 3)), "'(agent_pos|state)'.*infinity.*row 40"),
+    "action NaN": (store("data/action", np.nan, (20, 1)), "'action'.*NaN.*episode 1, row 8$"),
+    "state infinite": (store("data/state", np.inf, (40, 3)), "'(agent_pos|state)'.*infinity.*episode 2, row 19$"),
     "pixel too bright": (store("data/img", 256.0, (17, 0, 0, 0)), "data/img.*rows 16..32.*0..255.*256"),
     "pixel NaN": (store("data/img", np.nan, (5, 0, 0, 0)), "data/img.*rows 0..16"),
 }
@@ -178,7 +206,7 @@ ROWS = np.zeros((5, 2), np.float32)
         ({"a": ROWS}, ROWS, [0, 5], "episode 0 is empty"),
         ({"a": ROWS}, ROWS, [2, 4], "ends at row 4 but there are 5 actions"),
         ({"a": ROWS[:4]}, ROWS, [5], "'a' has 4 rows, expected 5"),
-        ({"a": ROWS * np.nan}, ROWS, [5], "'a' holds a NaN or infinity, first in row 0"),
+        ({"a": ROWS * np.nan}, ROWS, [5], "'a' holds a NaN or infinity, first in episode 0, row 0"),
     ],
 )
 def test_inconsistent_episodes_are_refused(observations, actions, ends, reason):

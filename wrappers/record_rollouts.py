@@ -15,7 +15,7 @@ from l1flow_agents.wrappers.episode_recorder import EpisodeRecorder
 
 
 class Writer(Protocol):
-    """What takes a demonstration of T steps: `l1flow_agents.data.robomimic_hdf5.RobomimicWriter`, or your own."""
+    """What takes a demonstration of T steps: `l1flow_agents.data.robomimic_writer.RobomimicWriter`, or your own."""
 
     def append(
         self,
@@ -53,7 +53,7 @@ class RecordRollouts(EpisodeRecorder):
         DatasetError: from the writer; an episode is not like the others, or holds a NaN.
 
     Example:
-        >>> from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+        >>> from l1flow_agents.data.robomimic_writer import RobomimicWriter
         >>> with RobomimicWriter("pusht.hdf5", {"env_name": "PushT-v0", "type": 2, "env_kwargs": {}}) as writer:
         ...     env = RecordRollouts(gym.make("PushT-v0", obs_type="state"), writer, keep="success")
     """

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from tqdm import tqdm
 
-from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.experts import make_expert
 from l1flow_agents.errors import ConfigError, DatasetError

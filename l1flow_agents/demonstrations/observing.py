@@ -12,13 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from l1flow_agents.data.robomimic_hdf5 import (
-    RobomimicWriter,
-    demo_names,
-    read_demo,
-    read_env_args,
-    read_filter_keys,
-)
+from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_filter_keys
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstrations.playback import begin, blamed, demo_for, last_step, make_simulation, simulation
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError

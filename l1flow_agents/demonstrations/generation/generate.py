@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstrations.collection import Collected, Kept, check_wanted, fill, recorder
 from l1flow_agents.demonstrations.generation.segments import CHOICES, Situation, action_towards, interpolate, inverse
 from l1flow_agents.demonstrations.generation.sources import INFO, Source, StepLog, read_sources

@@ -1,0 +1,87 @@
+"""The formats of data sets: one entry each in `FORMATS`, by which everything that takes a data set knows it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l1flow_agents.data.episodes import Episodes
+from l1flow_agents.errors import ConfigError, DatasetError
+
+
+@dataclass(frozen=True)
+class Format:
+    """How to recognise, read and describe the data sets of one format.
+
+    Args:
+        name: for people.
+        detect: whether the file or folder is of this format; cheap, and raises nothing.
+        read: the episodes at a path, with these observation keys (None: all), and, where the format has filter keys,
+            of one of them. Raises DatasetError with one line that names path and reason.
+        describe: plain values for ``l1flow info``: ``format``, what `Episodes.summary` says, and what is special.
+        filter_keys: whether ``read`` takes a ``filter_key``.
+    """
+
+    name: str
+    detect: Callable[[Path], bool]
+    read: Callable[..., Episodes]
+    describe: Callable[[Path], dict[str, Any]]
+    filter_keys: bool = False
+
+
+FORMATS: dict[str, str | Format] = {
+    "robomimic-hdf5": "l1flow_agents.data.robomimic_hdf5",
+    "replay-zarr": "l1flow_agents.data.replay_zarr",
+}
+"""A format, or the module whose ``FORMAT`` it is, imported when somebody opens a data set."""
+
+
+def register_format(key: str, added: str | Format) -> None:
+    """Let `open_dataset` and ``l1flow info`` know one more format; those registered later are asked first.
+
+    Raises:
+        ConfigError: there is a format of this name already.
+    """
+    if key in FORMATS:
+        raise ConfigError(f"data format {key!r} is registered already, as {FORMATS[key]}")
+    FORMATS[key] = added
+
+
+def find_format(path: str | os.PathLike) -> Format | None:
+    """The format of what is at ``path``; None where it is of none that is known."""
+    for key in reversed(FORMATS):
+        known = FORMATS[key]
+        one: Format = importlib.import_module(known).FORMAT if isinstance(known, str) else known
+        if one.detect(Path(path)):
+            return one
+    return None
+
+
+def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, filter_key: str | None = None) -> Episodes:
+    """Read the data set at ``path``, whatever its format.
+
+    Args:
+        keys: observation keys wanted, all by default. Leave out images that nobody needs.
+        filter_key: only the episodes under this name, in formats that have such (robomimic's ``mask/<filter_key>``).
+
+    Raises:
+        DatasetError: missing, damaged, or of a format that is not known.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DatasetError(f"{path}: no such data set")
+    found = find_format(path)
+    if found is None:
+        raise DatasetError(
+            f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/, or a robomimic .hdf5 "
+            "file"
+        )
+    if filter_key is None:
+        return found.read(path, keys)
+    if not found.filter_keys:
+        raise DatasetError(f"{path}: {found.name} has no filter keys, got {filter_key!r}")
+    return found.read(path, keys, filter_key)
