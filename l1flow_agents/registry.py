@@ -40,14 +40,11 @@ class Registry(Mapping[str, T]):
 
     def __init__(self, what: str, group: str, own: Mapping[str, T | str], base: type = object) -> None:
         self.what, self.group, self.base = what, group, base
-        self._things: dict[str, T] = {}
-        self._elsewhere: dict[str, EntryPoint] = {}
-        for name, thing in own.items():
-            if isinstance(thing, str):
-                self._elsewhere[name] = EntryPoint(name, thing, group)
-            else:
-                self._things[name] = thing
+        self._things: dict[str, T | EntryPoint] = {  # an entry point until somebody asks for the thing
+            name: EntryPoint(name, thing, group) if isinstance(thing, str) else thing for name, thing in own.items()
+        }
         self._complete = False
+        self._blamed: set[str] = set()
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
         """Add what is decorated under ``name``. A class that is defined again, as in a notebook, replaces itself.
@@ -59,22 +56,22 @@ class Registry(Mapping[str, T]):
             raise ConfigError(f"expected a name, as in @register('name'), got {name!r}")
 
         def add(thing: Registered) -> Registered:
-            if name in self and self._home(name) != _home(thing):
+            if name in self and _home(self._things[name]) != _home(thing):
                 raise ConfigError(f"{self.what} {name!r} exists already; choose another name")
             self._things[name] = self._checked(name, thing)
             return thing
 
         return add
 
-    def usable(self) -> dict[str, T]:
-        """All that can be imported; one line in the log for a package's that cannot."""
-        found: dict[str, T] = {}
-        for name in self:
+    def usable(self) -> Iterator[T]:
+        """All that can be imported, the newest first; one line in the log, once, for a package's that cannot."""
+        for name in reversed(list(self)):
             try:
-                found[name] = self[name]
+                yield self[name]
             except ConfigError as error:
-                log.warning("left out: %s", error)
-        return found
+                if name not in self._blamed:
+                    log.warning("left out: %s", error)
+                self._blamed.add(name)
 
     def __getitem__(self, name: str) -> T:
         """The thing of this name.
@@ -84,44 +81,40 @@ class Registry(Mapping[str, T]):
         """
         if name not in self:
             raise KeyError(name)
-        if name not in self._things:
-            entry = self._elsewhere[name]
-            try:
-                thing = entry.load()
-            except Exception as error:  # whatever a foreign module raises while it is imported
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                raise ConfigError(f"{self.what} {name!r} of {_origin(entry)} cannot be imported ({reason})") from error
-            self._things[name] = self._checked(name, thing)
-        return self._things[name]
+        known = self._things[name]
+        if not isinstance(known, EntryPoint):
+            return known
+        try:
+            thing = known.load()
+        except Exception as error:  # whatever a foreign module raises while it is imported
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ConfigError(f"{self.what} {name!r} of {_origin(known)} cannot be imported ({reason})") from error
+        self._things[name] = checked = self._checked(name, thing)
+        return checked
 
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
             return False
-        if name not in self._things and name not in self._elsewhere:
+        if name not in self._things:
             self._read_entry_points()
-        return name in self._things or name in self._elsewhere
+        return name in self._things
 
     def __iter__(self) -> Iterator[str]:
         self._read_entry_points()
-        return iter([*self._things, *(name for name in self._elsewhere if name not in self._things)])
+        return iter(list(self._things))
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        self._read_entry_points()
+        return len(self._things)
 
     def _read_entry_points(self) -> None:
         if self._complete:
             return
         self._complete = True
         for entry in sorted(entry_points(group=self.group), key=lambda entry: (_origin(entry), entry.name)):
-            if entry.name not in self._things and entry.name not in self._elsewhere:
-                self._elsewhere[entry.name] = entry
-            else:
+            mine = self._things.setdefault(entry.name, entry)
+            if mine is not entry and _home(mine) != _home(entry):
                 log.warning("left out: %s %r of %s, the name is taken", self.what, entry.name, _origin(entry))
-
-    def _home(self, name: str) -> tuple[str, str]:
-        """Where the thing of this name is defined: a module may register what its package's entry point names."""
-        entry = self._elsewhere.get(name)
-        return (entry.module, entry.attr) if entry else _home(self._things[name])
 
     def _checked(self, name: str, thing: object) -> T:
         fits = issubclass(thing, self.base) if isinstance(thing, type) else isinstance(thing, self.base)
@@ -132,7 +125,9 @@ class Registry(Mapping[str, T]):
 
 
 def _home(thing: object) -> tuple[str, str]:
-    """Module and name of a class or function; nothing else is at home anywhere."""
+    """Module and name of a class or function, or where an entry point leads: its module may register it, too."""
+    if isinstance(thing, EntryPoint):
+        return thing.module, thing.attr
     return getattr(thing, "__module__", ""), getattr(thing, "__qualname__", f"object {id(thing)}")
 
 

@@ -29,9 +29,14 @@ dataset: reach.hdf5
 agent: {network: linear, method: huber, horizon: 4, n_obs_steps: 1, n_action_steps: 2, method_kwargs: {delta: 0.2}}
 training: {total_steps: 300, batch_size: 32, learning_rate: 1.0e-2, warmup_steps: 10}
 """
+BROKEN = (
+    "left out: data format 'broken' of package broken_robots 1.0 cannot be imported "
+    "(ModuleNotFoundError: No module named 'no_such_module')"
+)
 COMMANDS = """
 collect --env my_robots.tasks:Reach-v0 -n 5 -o reach.hdf5 --workers 2
 train reach.yaml --run-dir run
+train reach.yaml --run-dir packed --dataset demos.npz
 eval run/agent --env my_robots.tasks:Reach-v0 -n 4 --n-envs 1 --output scored
 info
 """
@@ -66,6 +71,9 @@ def done(site, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]
     """The commands, run one after the other in a process that sees the packages, and the folder they ran in."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "reach.yaml").write_text(EXPERIMENT)
+    rng = np.random.default_rng(0)
+    arrays = {key: rng.uniform(-1, 1, (40, 2)).astype(np.float32) for key in ("goal", "position", "action")}
+    np.savez(folder / "demos.npz", **arrays, ends=np.array([15, 40]))
     code = (
         "from l1flow_agents.cli import main\n"
         "if __name__ == '__main__':\n"
@@ -86,6 +94,13 @@ def test_a_task_and_its_expert_a_method_and_a_network(done):
     assert (folder / "scored" / "results.json").is_file()
     for name in ("huber", "linear", "broken"):
         assert f"- {name}\n" in process.stdout
+
+
+def test_a_format(done):
+    folder, process = done
+    assert process.returncode == 0, process.stderr
+    assert (folder / "packed" / "agent").is_dir()
+    assert [line for line in process.stderr.splitlines() if "broken" in line] == [BROKEN]  # once, of two data sets
 
 
 def test_a_checkpoint_of_a_package_that_is_not_installed(done):

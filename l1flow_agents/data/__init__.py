@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from l1flow_agents.data.episodes import Episodes
-from l1flow_agents.data.formats import FORMATS, Format, open_dataset, register_format
+from l1flow_agents.data.formats import FORMATS, Format, open_dataset
 from l1flow_agents.lazy import lazily
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ __all__ = [
     "open_dataset",
     "read_replay_zarr",
     "read_robomimic_hdf5",
-    "register_format",
 ]
 
 __getattr__ = lazily(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from l1flow_agents.data.episodes import Episodes
-from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.errors import DatasetError
+from l1flow_agents.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -33,32 +33,21 @@ class Format:
     filter_keys: bool = False
 
 
-FORMATS: dict[str, str | Format] = {
-    "robomimic-hdf5": "l1flow_agents.data.robomimic_hdf5",
-    "replay-zarr": "l1flow_agents.data.replay_zarr",
-}
-"""A format, or the module whose ``FORMAT`` it is, imported when somebody opens a data set."""
-
-
-def register_format(key: str, added: str | Format) -> None:
-    """Let `open_dataset` and ``l1flow info`` know one more format; those registered later are asked first.
-
-    Raises:
-        ConfigError: there is a format of this name already.
-    """
-    if key in FORMATS:
-        raise ConfigError(f"data format {key!r} is registered already, as {FORMATS[key]}")
-    FORMATS[key] = added
+FORMATS: Registry[Format] = Registry(
+    "data format",
+    "l1flow_agents.formats",
+    {
+        "replay-zarr": "l1flow_agents.data.replay_zarr:FORMAT",
+        "robomimic-hdf5": "l1flow_agents.data.robomimic_hdf5:FORMAT",
+    },
+    Format,
+)
+"""What `open_dataset` and ``l1flow info`` know; other packages add theirs, and those are asked first."""
 
 
 def find_format(path: str | os.PathLike) -> Format | None:
     """The format of what is at ``path``; None where it is of none that is known."""
-    for key in reversed(FORMATS):
-        known = FORMATS[key]
-        one: Format = importlib.import_module(known).FORMAT if isinstance(known, str) else known
-        if one.detect(Path(path)):
-            return one
-    return None
+    return next((one for one in FORMATS.usable() if one.detect(Path(path))), None)
 
 
 def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, filter_key: str | None = None) -> Episodes:
@@ -77,8 +66,8 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, fil
     found = find_format(path)
     if found is None:
         raise DatasetError(
-            f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/, or a robomimic .hdf5 "
-            "file"
+            f"{path}: unknown format, known are {', '.join(sorted(FORMATS))}; replay-zarr is a Zarr folder with data/ "
+            "and meta/, robomimic-hdf5 a .hdf5 file"
         )
     if filter_key is None:
         return found.read(path, keys)
