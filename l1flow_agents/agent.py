@@ -63,9 +63,9 @@ class ChunkAgent(Actor):
         ConfigError: a space, name or length that cannot be used.
 
     Example:
-        >>> box = spaces.Box(-1, 1, (3,), np.float32)
+        >>> box = spaces.Box(-1, 1, (3,))
         >>> agent = ChunkAgent("mlp", (box, box), network_kwargs={"width": 32})
-        >>> action, state = agent.predict(np.zeros(3, np.float32))
+        >>> action, state = agent.predict([0.1, 0.2, 0.3])
         >>> action.shape
         (3,)
     """
@@ -143,7 +143,7 @@ class ChunkAgent(Actor):
             ConfigError: a setting on which the weights depend, or a value that cannot be.
 
         Example:
-            >>> box = spaces.Box(-1, 1, (3,), np.float32)
+            >>> box = spaces.Box(-1, 1, (3,))
             >>> agent = ChunkAgent("mlp", (box, box), network_kwargs={"width": 32})
             >>> agent.with_settings(n_action_steps=4, method_kwargs={"t_mid": 0.4}).n_action_steps
             4
