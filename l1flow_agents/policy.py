@@ -15,7 +15,7 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import build, check_names, choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
-from l1flow_agents.settings import CHANGEABLE, SETTINGS, AgentSettings
+from l1flow_agents.settings import AgentSettings
 
 
 class ChunkPolicy(nn.Module):
@@ -95,14 +95,8 @@ def to_tensor(array: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(array).to(device)
 
 
-def check_same_weights(old: AgentSettings, new: AgentSettings) -> None:
-    """Raise ConfigError unless weights trained under ``old`` mean the same under ``new``."""
-    for name in SETTINGS:
-        if name not in CHANGEABLE and getattr(old, name) != getattr(new, name):
-            raise ConfigError(
-                f"{name} is {getattr(old, name)!r}, on which the weights depend; expected some of "
-                f"{[*CHANGEABLE, 'device']}, or make and train another agent"
-            )
+def check_sampler_only(old: AgentSettings, new: AgentSettings) -> None:
+    """Raise ConfigError if their ``method_kwargs`` differ in more than the settings of the method's sampler."""
     method = METHODS[old.method]
     defaults = {name: one.default for name, one in inspect.signature(method).parameters.items()}
     check_names(new.method_kwargs, defaults, old.method)
@@ -110,6 +104,6 @@ def check_same_weights(old: AgentSettings, new: AgentSettings) -> None:
     for name, value in new.method_kwargs.items():
         if value != trained[name] and name not in method.sampler_settings:
             raise ConfigError(
-                f"{old.method}: {name} is {trained[name]!r}, on which the weights depend; expected some of "
-                f"{list(method.sampler_settings)}, which only its sampler reads"
+                f"{old.method}: {name} is {trained[name]!r} in the training that made the weights; expected some of "
+                f"{list(method.sampler_settings)}, which only the sampler reads"
             )
