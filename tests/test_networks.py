@@ -17,8 +17,8 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.networks.encoders import ImageEncoder, rotations_6d, spatial_softmax, turns_between
 from l1flow_agents.policy import ChunkPolicy
-from l1flow_agents.settings import AgentSettings
 from l1flow_agents.rotations import matrix_to_rotation_6d, quaternion_to_matrix
+from l1flow_agents.settings import AgentSettings
 from l1flow_agents.training.moving_average import MovingAverage
 
 HORIZON, ACTION_DIM, COND_DIM, BATCH = 12, 3, 7, 5  # all different: no axis can be mistaken for another

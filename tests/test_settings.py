@@ -1,4 +1,4 @@
-"""Promise: an agent's settings and provenance are records. What is saved is what acts, and only `with_settings` differs."""
+"""Promise: settings and provenance are records. What is saved is what acts, and only `with_settings` differs."""
 
 from __future__ import annotations
 
@@ -177,7 +177,9 @@ def test_provenance_goes_along_and_a_score_only_with_what_it_was_measured_on(tra
 
 @pytest.mark.parametrize("name", ["network", "method", "horizon", "n_obs_steps", "network_kwargs", "encoder_kwargs"])
 def test_what_the_weights_depend_on_is_refused(trained, name):
-    with pytest.raises(ConfigError, match=rf"^{name} is .* the weights depend on it; what may change is n_action_steps"):
+    with pytest.raises(
+        ConfigError, match=rf"^{name} is .* the weights depend on it; what may change is n_action_steps"
+    ):
         trained.with_settings(**{name: 4})
     assert trained.with_settings(**{name: getattr(trained.settings, name)}).settings == trained.settings
 
@@ -205,9 +207,9 @@ def test_a_distilled_generator_stays_what_it_was_distilled_as():
 
 
 def test_steps_that_do_not_fit(trained):
-    for given, reason in [({"n_action_steps": 40}, "at most horizon = 16"), ({"n_acton_steps": 4}, "'n_action_steps'")]:
+    for changes, reason in [({"n_action_steps": 40}, "most horizon = 16"), ({"n_acton_steps": 4}, "'n_action_steps'")]:
         with pytest.raises(ConfigError, match=reason):
-            trained.with_settings(**given)
+            trained.with_settings(**changes)
 
 
 # ---- provenance ---------------------------------------------------------------------------------------------------
@@ -215,7 +217,9 @@ def test_steps_that_do_not_fit(trained):
 
 def test_a_student_knows_its_teacher_and_environment(trained, tmp_path):
     teacher = new_agent(method="ddpm")
-    teacher.provenance = replace(teacher.provenance, env_id="PushT-v0", env_kwargs={"obs_type": "state"}, score={"a": 1})
+    teacher.provenance = replace(
+        teacher.provenance, env_id="PushT-v0", env_kwargs={"obs_type": "state"}, score={"a": 1}
+    )
     teacher.learn(random_episodes(), 3, **SHORT)
     student = ChunkAgent.from_teacher(teacher, "onedp").learn(random_episodes(), 2, **SHORT)
     student.save(tmp_path / "student")
@@ -251,9 +255,9 @@ def test_a_training_that_is_refused_leaves_the_agent_alone(tmp_path, total_steps
     before, config = copy.deepcopy(agent.policy.state_dict()), agent.config()
     agent.learn(random_episodes(), 2, run_dir=tmp_path / "run", **SHORT)
     agent = new_agent()
-    for given in ({"total_steps": total_steps}, {"total_steps": 2, "run_dir": tmp_path / "run", "seed": 7}):
-        with pytest.raises(ConfigError, match="total_steps must be at least 1|holds a run with seed"):
-            agent.learn(random_episodes(seed=1), **given, **SHORT)
+    for refused in ({"total_steps": total_steps}, {"total_steps": 2, "run_dir": tmp_path / "run", "seed": 7}):
+        with pytest.raises(ConfigError, match=r"total_steps must be at least 1|holds a run with seed"):
+            agent.learn(random_episodes(seed=1), **refused, **SHORT)
         assert agent.config() == config
         assert all(torch.equal(before[name], tensor) for name, tensor in agent.policy.state_dict().items())
 
