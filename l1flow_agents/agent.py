@@ -20,8 +20,9 @@ from l1flow_agents.data import Episodes
 from l1flow_agents.device import pick_device
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
+from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import build, choose, plain
-from l1flow_agents.policy import ChunkPolicy, check_sampler_only
+from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, spec_of, versions
 from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
 from l1flow_agents.spaces import (
@@ -149,8 +150,9 @@ class ChunkAgent(Actor):
         """
         check_changeable(self.settings, changes)
         new = replace(self.settings, **changes)
-        new = replace(new, method_kwargs={**self.settings.method_kwargs, **new.method_kwargs})
-        check_sampler_only(self.settings, new)
+        trained = self.settings.method_kwargs
+        check_sampler_only(new.method, METHODS[new.method], trained, new.method_kwargs)
+        new = replace(new, method_kwargs={**trained, **new.method_kwargs})
         other = self._like(new, self.device if device is None else device)
         other.policy.load_state_dict(self.policy.kept_state())
         other.provenance = self.provenance if new == self.settings else replace(self.provenance, score={})

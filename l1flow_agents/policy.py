@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,9 +10,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from l1flow_agents.data.normalizer import ACTION, Normalizer
-from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
-from l1flow_agents.names import build, check_names, choose
+from l1flow_agents.names import build, choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.settings import AgentSettings
 
@@ -93,17 +91,3 @@ def to_tensor(array: np.ndarray, device: torch.device) -> Tensor:
     if array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)  # here, since torch lacks some of NumPy's dtypes and byte orders
     return torch.from_numpy(array).to(device)
-
-
-def check_sampler_only(old: AgentSettings, new: AgentSettings) -> None:
-    """Raise ConfigError if their ``method_kwargs`` differ in more than the settings of the method's sampler."""
-    method = METHODS[old.method]
-    defaults = {name: one.default for name, one in inspect.signature(method).parameters.items()}
-    check_names(new.method_kwargs, defaults, old.method)
-    trained = {**defaults, **old.method_kwargs}
-    for name, value in new.method_kwargs.items():
-        if value != trained[name] and name not in method.sampler_settings:
-            raise ConfigError(
-                f"{old.method}: {name} is {trained[name]!r} in the training that made the weights; expected some of "
-                f"{list(method.sampler_settings)}, which only the sampler reads"
-            )
