@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import mujoco
@@ -46,7 +46,7 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
         kwargs: robosuite's.
     """
 
-    variants: ClassVar[dict[str, Variant]]
+    variants: ClassVar[Mapping[str, Variant]]
     object_dim: ClassVar[int]
     subtasks: ClassVar[tuple[Subtask, ...]]
     choose_every_subtask: ClassVar[bool] = False  # a new source for each subtask, else one an episode

@@ -1,7 +1,7 @@
 """Do methods keep the modes? On a fork whose ways are known, and on PushT where one may go around either side.
 
-    python benchmarks/multimodality.py fork              # trains all methods, half an hour
-    python benchmarks/multimodality.py pusht runs/compare/PushT-v0     # agents that `l1flow compare` trained
+    python benchmarks/modes.py fork              # trains all methods, half an hour
+    python benchmarks/modes.py pusht runs/compare/PushT-v0     # agents that `l1flow compare` trained
 
 Both write benchmarks/results/multimodality.json and .png files beside it.
 """
