@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -22,7 +23,8 @@ from speed import NETWORKS
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.files import write_atomically
 
-METHODS = {  # name -> method, its settings, and the target for its time over L1 Flow's
+# name -> method, its settings, and the target for its time over L1 Flow's
+METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
     "ddpm, 100 steps": ("ddpm", {}, ">= 45"),
     "ddim, 10 steps": ("ddpm", {"sampler": "ddim"}, ""),
     "flow_matching, 10 steps": ("flow_matching", {}, ">= 4.5"),
@@ -62,7 +64,7 @@ def measured(
 ) -> list[dict]:
     env = gym.make("PushT-v0", obs_type="state")
     observation = {"state": np.array([200, 300, 256, 256, 1], np.float32)}
-    kwargs = {"network_kwargs": network_kwargs, "encoder_kwargs": encoder_kwargs}
+    kwargs: dict[str, Any] = {"network_kwargs": network_kwargs, "encoder_kwargs": encoder_kwargs}
     ours = L1FlowAgent(network, env, **kwargs)
     others = {
         label: L1FlowAgent(network, env, method, method_kwargs=settings, **kwargs)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -25,7 +26,7 @@ from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.data import ChunkSampler
 from l1flow_agents.training.loop import to_tensors
 
-NETWORKS = {
+NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> network, its settings, the encoder's
     "mlp (pusht-state)": ("mlp", {"width": 320, "depth": 3, "dropout": 0.1}, {"fourier": 1}),
     "unet (64, 128, 256)": ("unet", {"dims": (64, 128, 256)}, {}),
     "unet (256, 512, 1024), published": ("unet", {"dims": (256, 512, 1024), "time_dim": 256}, {}),
@@ -160,8 +161,8 @@ def env_step(rounds: int) -> tuple[float, float, float]:
     theirs.reset(seed=0)
     actions = np.random.default_rng(0).uniform(100, 400, (20, 2)).astype(np.float32)
 
-    def steps(env: gym.Env) -> Callable[[], None]:
-        return lambda: [env.step(action) for action in actions] and None
+    def steps(env: gym.Env) -> Callable[[], object]:
+        return lambda: [env.step(action) for action in actions]
 
     return compare(steps(ours), steps(theirs), rounds)
 

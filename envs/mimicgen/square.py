@@ -47,7 +47,10 @@ class SquareScene(Scene):
     unused: ClassVar[tuple[str, ...]] = ("RoundNut",)  # only there to have the same state as robosuite's task
     table_top = (0.0, 0.0, 0.82)
     variants: ClassVar[Mapping[str, Variant]] = {"D0": PegVariant(nut((-0.115, -0.11), (0.11, 0.225)))}
-    subtasks: ClassVar[tuple[Subtask, ...]] = (Subtask("SquareNut", "grasp", (10, 20), **NEAREST), Subtask("peg1", None))
+    subtasks: ClassVar[tuple[Subtask, ...]] = (
+        Subtask("SquareNut", "grasp", (10, 20), **NEAREST),
+        Subtask("peg1", None),
+    )
 
     def make_arena(self) -> Any:
         arena = robosuite.models.arenas.PegsArena
