@@ -194,7 +194,8 @@ def run_pusht(args: argparse.Namespace) -> None:
 
 def observed(env: gym.Env, block: float, finger: float) -> dict[str, np.ndarray]:
     state = [256 + finger, 256 - finger, 256 + block, 256 - block, np.pi / 4]
-    return env.reset(seed=0, options={"reset_to_state": state})[0]
+    observation: dict[str, np.ndarray] = env.reset(seed=0, options={"reset_to_state": state})[0]
+    return observation
 
 
 def sideways(plans: np.ndarray) -> np.ndarray:

@@ -117,7 +117,8 @@ def training_step(agent: L1FlowAgent, rounds: int) -> tuple[float, float, float]
     def bare_step() -> None:
         error = model.network(x_t, t, model.encode(observations)) - x_t
         optimizer.zero_grad()
-        nn.functional.l1_loss(error, torch.zeros_like(error)).backward()
+        loss = nn.functional.l1_loss(error, torch.zeros_like(error))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
         optimizer.step()
 
     return while_learning(agent, demonstrations, bare_step, rounds)
