@@ -96,8 +96,14 @@ def replay(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def human_demos() -> Path:
+    """The first 5 human PushT demonstrations, 738 rows."""
+    return Path(__file__).parent / "data" / "pusht_sample.zarr"
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The 206 human PushT demonstrations."""
+    """All 206 human PushT demonstrations, for what fewer cannot show."""
     if not REAL_DATA.is_dir():
         pytest.skip(f"the PushT data set is not at {REAL_DATA}")
     return REAL_DATA
