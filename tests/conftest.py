@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,18 @@ def make_agent():
 @pytest.fixture(scope="session")
 def make_episodes():
     return random_episodes
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory) -> Path:
+    """Another checkout of this repository: its files as they are now, without what was built or trained."""
+    root, copy = Path(__file__).parents[1], tmp_path_factory.mktemp("checkout") / "copy"
+    copy.mkdir()
+    for name in ("l1flow_agents", "envs", "wrappers"):
+        shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, copy)
+    return copy
 
 
 @pytest.fixture
