@@ -1,6 +1,6 @@
 """How much faster L1 Flow plans than the methods it is compared with: the same network, in one process, in turn.
 
-    python benchmarks/methods.py [--threads N] [--json benchmarks/results/methods_speed.json]
+    python benchmarks/methods.py [--threads N] [--networks mlp ...] [--json benchmarks/results/methods_speed.json]
 
 A replan is `predict` with nothing planned yet. A ratio is the median of the rounds' ratios.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from speed import NETWORKS
+from speed import chosen
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.files import write_atomically
@@ -38,12 +38,13 @@ METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks", nargs="+", default=[""], help="how their names begin; default: all")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = []
-    for name, (network, network_kwargs, encoder_kwargs) in NETWORKS.items():
+    for name, (network, network_kwargs, encoder_kwargs) in chosen(args.networks).items():
         published = "published" in name  # a DDPM plan takes half a minute
         rounds, repeats = (3, 1) if published else (args.rounds, 5)
         rows += measured(name, network, network_kwargs, encoder_kwargs, rounds, repeats)

@@ -1,6 +1,6 @@
 """Speed as ratios: what the library does against the floor that it stands on, in one process.
 
-    python benchmarks/speed.py [--threads N] [--json benchmarks/results/speed.json]
+    python benchmarks/speed.py [--threads N] [--networks mlp ...] [--json benchmarks/results/speed.json]
 
 Both sides of a ratio are timed in turn, many times; a ratio is the median of the rounds' ratios, so that what else the
 machine does touches both alike.
@@ -37,6 +37,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks", nargs="+", default=[""], help="how their names begin; default: all")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -44,7 +45,7 @@ def main() -> None:
 
     rows = []
     env = gym.make("PushT-v0", obs_type="state")
-    for name, (network, network_kwargs, encoder_kwargs) in NETWORKS.items():
+    for name, (network, network_kwargs, encoder_kwargs) in chosen(args.networks).items():
         agent = L1FlowAgent(network, env, network_kwargs=network_kwargs, encoder_kwargs=encoder_kwargs)
         rows.append(("replan / 2 forward passes", name, 1.10, *replan(agent, args.rounds)))
         if "published" not in name:  # a step of that size takes many seconds here
@@ -66,6 +67,10 @@ def main() -> None:
             "rows": [dict(zip(keys, row, strict=True)) for row in rows],
         }
         args.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def chosen(beginnings: list[str]) -> dict[str, tuple[str, dict[str, Any], dict[str, Any]]]:
+    return {name: one for name, one in NETWORKS.items() if name.startswith(tuple(beginnings))}
 
 
 def compare(ours: Callable[[], object], floor: Callable[[], object], rounds: int) -> tuple[float, float, float]:
