@@ -85,8 +85,9 @@ def checkout(tmp_path_factory) -> Path:
     copy.mkdir()
     for name in ("l1flow_agents", "envs", "wrappers"):
         shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(root / name, copy)
+    for path in root.iterdir():
+        if path.is_file():
+            shutil.copy(path, copy)
     return copy
 
 

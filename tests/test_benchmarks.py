@@ -72,7 +72,8 @@ def test_evaluation(run, monkeypatch, tmp_path):
 def test_simulation(run, load, monkeypatch, tmp_path):
     monkeypatch.setattr(load("simulation"), "fresh", lambda function, *args: function(*args))  # a process takes seconds
     monkeypatch.setattr(load("simulation"), "WARM_UP", 1)
-    run("simulation", "--env", "Square-v0", "--rounds", 1, "--resets", 1, "--starts", 1, "--json", tmp_path / "out.json")
+    small = ["--env", "Square-v0", "--rounds", 1, "--resets", 1, "--starts", 1]
+    run("simulation", *small, "--json", tmp_path / "out.json")
     record = json.loads((tmp_path / "out.json").read_text())
     assert [row["what"].split()[0] for row in record["rows"]] == ["step", "reset", "84"]
     assert record["processes"]["Square-v0"]["live_simulations"] >= 1
