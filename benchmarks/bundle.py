@@ -14,6 +14,7 @@ import argparse
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -33,6 +34,8 @@ def main() -> None:
     parser.add_argument("--stateless-episodes", type=int, default=30)
     args = parser.parse_args()
 
+    if (args.run is None) != (args.name is None):
+        parser.error("expected a run and a name, or neither")
     if args.run is not None:
         keep(args)
     TABLE.write_text(yaml.safe_dump(describe(AGENTS), sort_keys=False))
@@ -51,7 +54,8 @@ def keep(args: argparse.Namespace) -> None:
         if not kind:
             summary = result.to_dict()
             names = ("success_rate", "success_interval_95", "mean_score", "mean_score_error_95", "n_episodes")
-            agent.score = {name: summary[name] for name in names} | {"first_seed": result.episodes[0].seed}
+            score = {name: summary[name] for name in names} | {"first_seed": result.episodes[0].seed}
+            agent.provenance = replace(agent.provenance, score=score)
             agent.save(target, half=True)
     shutil.copy(args.run / "progress.csv", RESULTS / f"{args.name}-curve.csv")
 

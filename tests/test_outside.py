@@ -9,11 +9,11 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tomllib
 from conftest import ACTION, STATE
 from torch import nn
 
