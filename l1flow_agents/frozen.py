@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.names import plain
 
 
 class FrozenDict(dict[str, Any]):
@@ -25,9 +26,10 @@ class FrozenDict(dict[str, Any]):
 
 
 def frozen(value: Any) -> Any:
-    """``value`` with every mapping in it a `FrozenDict` and every list a tuple."""
+    """``value`` with every mapping in it a `FrozenDict`, every list or array a tuple, and NumPy's numbers Python's."""
     if isinstance(value, FrozenDict):
         return value
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(part) for key, part in value.items()})
-    return tuple(frozen(part) for part in value) if isinstance(value, list | tuple) else value
+    value = plain(value)
+    return tuple(frozen(part) for part in value) if isinstance(value, list) else value
