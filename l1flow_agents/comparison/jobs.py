@@ -71,7 +71,8 @@ class Job:
         if self.n_curve:
             every = max(total_steps // self.n_curve, 1)
             experiment["evaluation"] = {"every": every, "n_episodes": self.curve_episodes, "n_envs": 1}
-        return plain(experiment)
+        described: dict[str, Any] = plain(experiment)
+        return described
 
 
 def run_job(job: Job) -> Path:
