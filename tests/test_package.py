@@ -78,19 +78,3 @@ def test_writing_demonstrations_never_loads_torch():
         "import sys, l1flow_agents.demonstrations.collection; print([m for m in ('torch', 'zarr') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_imports_go_one_way():
-    """Design 2: data, envs and wrappers know no method or network; methods know networks only as callables."""
-    forbidden = {
-        "l1flow_agents/data": ("methods", "networks", "agent", "policy", "training", "evaluation", "envs"),
-        "envs": ("methods", "networks", "agent", "policy", "training", "evaluation", "data"),
-        "wrappers": ("methods", "networks", "agent", "policy", "training", "evaluation", "data"),
-        "l1flow_agents/networks": ("methods", "agent", "policy", "training", "evaluation", "data", "envs"),
-        "l1flow_agents/methods": ("agent", "policy", "training", "evaluation", "data", "envs"),
-    }
-    for folder, names in forbidden.items():
-        for file in (ROOT / folder).rglob("*.py"):
-            lines = [line for line in file.read_text().splitlines() if line.lstrip().startswith(("from", "import"))]
-            for name in names:
-                assert not any(f"l1flow_agents.{name}" in line for line in lines), f"{file} imports {name}"
