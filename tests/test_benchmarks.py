@@ -127,7 +127,7 @@ def test_bundle(run, load, human_demos, monkeypatch, tmp_path):
         monkeypatch.setattr(load("bundle"), name, tmp_path)
     trained("PushT-v0", human_demos, tmp_path / "run")
     run("bundle", tmp_path / "run", "toy", "--episodes", 1, "--stateless-episodes", 1)
-    assert L1FlowAgent.load(tmp_path / "toy").score["n_episodes"] == 1
+    assert L1FlowAgent.load(tmp_path / "toy").provenance.score["n_episodes"] == 1
     assert {path.name for path in tmp_path.glob("toy*")} == {"toy", "toy.json", "toy-stateless.json", "toy-curve.csv"}
 
 
