@@ -58,7 +58,8 @@ class Provenance:
             **({"teacher": self.teacher} if self.teacher else {}),
             "versions": self.versions,
         }
-        return plain(parts)
+        config: dict[str, Any] = plain(parts)
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Provenance:

@@ -58,7 +58,7 @@ class PickPlaceExpert(WaypointExpert):
         held = self.yaw(name) + turn
 
         def position() -> np.ndarray:
-            return self.poses[name][:3]
+            return np.asarray(self.poses[name][:3])
 
         def grasp() -> Pose:
             return position() + thing.grip * UP, downward(self.yaw(name) + turn)
@@ -97,12 +97,12 @@ class PickPlaceExpert(WaypointExpert):
                 gaps = palm[:, None] - self.outline(thing.beside)
                 tight = max(tight, 0.05 - np.linalg.norm(gaps, axis=2).min())
             ways.append((abs(hand) + 500 * max(0.0, tight), hand - yaw))
-        return min(ways)[1]
+        return float(min(ways)[1])
 
     def outline(self, name: str) -> np.ndarray:
         """Points of the object, seen from above: the cereal is a long box along its x axis."""
         yaw, half = self.yaw(name), 0.035 if name == "Cereal" else 0.0
-        return self.poses[name][:2] + np.outer([-half, 0.0, half], [np.cos(yaw), np.sin(yaw)])
+        return np.asarray(self.poses[name][:2] + np.outer([-half, 0.0, half], [np.cos(yaw), np.sin(yaw)]))
 
     def done(self, name: str) -> bool:
         position = self.poses[name][:3]
