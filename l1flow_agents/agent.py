@@ -19,6 +19,7 @@ from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
+from l1flow_agents.layouts import numbered
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import choose, plain
 from l1flow_agents.policy import ChunkPolicy
@@ -47,8 +48,9 @@ class L1FlowAgent:
         horizon: length of a chunk.
         n_obs_steps: observations that a plan looks at.
         n_action_steps: actions executed before the next plan.
-        network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder` and
-            of the method class.
+        network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder`
+            (by the names of parts where the environment has a ``layouts``: `l1flow_agents.layouts`) and of the method
+            class.
         seed: of the initial weights.
         device: ``auto`` takes a GPU where there is one.
 
@@ -79,6 +81,7 @@ class L1FlowAgent:
         device: str | torch.device = "auto",
     ) -> None:
         check_chunk_lengths(horizon, n_obs_steps, n_action_steps)
+        encoder_kwargs = numbered(encoder_kwargs, getattr(getattr(env, "unwrapped", env), "layouts", {}))
         self.observation_space, self.action_space = spaces_of(env)
         self.env_id, self.env_kwargs = spec_of(env)
         self.horizon, self.n_obs_steps, self.n_action_steps = horizon, n_obs_steps, n_action_steps

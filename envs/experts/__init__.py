@@ -12,6 +12,7 @@ import numpy as np
 
 from l1flow_agents.envs.experts.waypoints import WaypointExpert
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.layouts import LAYOUTS
 
 EXPERTS = {
     "Lift-v0": "lift:LiftExpert",
@@ -45,4 +46,4 @@ def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
     module, name = EXPERTS[env_id].split(":")
-    return getattr(import_module(f"{__name__}.{module}"), name)(rng)
+    return getattr(import_module(f"{__name__}.{module}"), name)(LAYOUTS[env_id], rng)

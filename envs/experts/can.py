@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, choose, downward
 
@@ -19,8 +18,8 @@ class CanExpert(WaypointExpert):
 
     speeds = (0.8, 1.3)
 
-    def see(self, objects: np.ndarray) -> None:
-        self.can, self.can_rotation = objects[7:10], Rotation.from_quat(objects[10:14])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.can = objects["Can_pos"]
 
     def draw(self) -> None:
         rng = self.rng

@@ -11,6 +11,7 @@ from l1flow_agents.envs.experts.waypoints import (
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     choose,
     downward,
     turns,
@@ -29,8 +30,8 @@ class SquareExpert(WaypointExpert):
     peg = PEG
     likely = 0.7  # to take the way with the least turning
 
-    def see(self, objects: np.ndarray) -> None:
-        self.nut, self.nut_rotation = objects[7:10], Rotation.from_quat(objects[10:14])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.nut, self.nut_rotation = body_of(objects, "SquareNut")
 
     def draw(self) -> None:
         rng = self.rng

@@ -8,7 +8,7 @@ the bread was in the pot on the hot stove.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from l1flow_agents.envs.mimicgen.objects import CustomMaterial, Geom, Part, arti
 from l1flow_agents.envs.mimicgen.scene import TASK_ZOO_VIEWS, Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 SERVED = (0.05, 0.10, 0.05)  # pot and serving region are nearer, in x, y and z
 ON = 0.0  # the button's angle, at least
@@ -127,9 +128,8 @@ def placed(
 
 
 class KitchenScene(Scene):
-    object_dim = 56
+    layout = LAYOUTS["Kitchen_D0-v0"]
     model_varies = True  # stove, button and region stand fast
-    observed: ClassVar[tuple[str, ...]] = ("Stove1", "cube_bread", "PotObject", "ServingRegionRed")
     table_size = (1.0, 0.8, 0.05)
     table_top = (-0.2, 0.0, 0.9)
     table_friction = (0.6, 0.005, 0.0001)
@@ -206,8 +206,7 @@ class KitchenScene(Scene):
 
 
 class MovedKitchenScene(KitchenScene):
-    object_dim = 70
-    observed = (*KitchenScene.observed, "Button1")
+    layout = LAYOUTS["Kitchen_D1-v0"]
     variants = {
         "D1": placed(
             bread_at=((-0.2, 0.0), (-0.25, -0.05), (-math.pi / 2, math.pi / 2)),

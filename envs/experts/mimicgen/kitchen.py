@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import CLOSED, UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import (
+    CLOSED,
+    UP,
+    Arm,
+    Plan,
+    Pose,
+    WaypointExpert,
+    body_of,
+    downward,
+    turns,
+    yaw_of,
+)
 
 BUTTON = np.array([-0.14, 0.10, 0.895])  # where it stands in D0, which does not show it
 PRESS = 0.07  # over its origin: the fingers beside its pad, the palm above it
@@ -24,13 +35,12 @@ class KitchenExpert(WaypointExpert):
     """Always the same: closed fingers push the button, the pot is held by its left handle, the bread falls into it."""
 
     speeds, noise = (0.6, 0.9), 0.05
-    button = BUTTON
 
-    def see(self, objects: np.ndarray) -> None:
-        self.stove, self.bread, self.pot, self.region = (objects[first : first + 3] for first in (0, 14, 28, 42))
-        self.bread_rotation, self.pot_rotation = (Rotation.from_quat(objects[at : at + 4]) for at in (17, 31))
-        if len(objects) > 56:
-            self.button = objects[56:59]
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.stove, self.region = objects["Stove1_pos"], objects["ServingRegionRed_pos"]
+        self.bread, self.bread_rotation = body_of(objects, "cube_bread")
+        self.pot, self.pot_rotation = body_of(objects, "PotObject")
+        self.button = objects.get("Button1_pos", BUTTON)
 
     def draw(self) -> None:
         self.lit = False

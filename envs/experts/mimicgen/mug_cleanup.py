@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.drawer import DrawerExpert
-from l1flow_agents.envs.experts.waypoints import yaw_of
+from l1flow_agents.envs.experts.waypoints import body_of, yaw_of
 
 CUP = np.array([0.0, -0.018, 0.018])  # the cup's axis in the mug's frame, at the height of the grip
 ASIDE = 0.75  # radians that the fingers may be off the direction across the mug's ear
@@ -17,10 +16,10 @@ class MugCleanupExpert(DrawerExpert):
 
     foot, drop = 0.049, 0.002
 
-    def see(self, objects: np.ndarray) -> None:
-        self.rotation = Rotation.from_quat(objects[3:7])
-        self.thing = objects[:3] + self.rotation.apply(CUP)
-        self.drawer, self.drawer_rotation = objects[14:17], Rotation.from_quat(objects[17:21])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        mug, self.rotation = body_of(objects, "object")
+        self.thing = mug + self.rotation.apply(CUP)
+        self.drawer, self.drawer_rotation = body_of(objects, "drawer")
 
     def hold(self) -> float:
         """The fingers close along the hand's y axis; the ear is the mug's y axis."""

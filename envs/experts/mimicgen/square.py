@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts import square
 from l1flow_agents.envs.experts.waypoints import UP
@@ -16,10 +15,10 @@ class SquareExpert(square.SquareExpert):
 
     speeds, noise, likely = (0.6, 0.9), 0.05, 1.0
 
-    def see(self, objects: np.ndarray) -> None:
-        self.nut, self.nut_rotation = objects[:3], Rotation.from_quat(objects[3:7])
-        if len(objects) > 14:
-            self.peg = objects[14:17] + PEG_HALF * UP
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        super().see(objects)
+        if "peg1_pos" in objects:
+            self.peg = objects["peg1_pos"] + PEG_HALF * UP
 
     def draw(self) -> None:
         self.offset, self.bends = np.array([0.004, 0.0, 0.0]), (0.0, 0.0)
