@@ -67,6 +67,8 @@ class Layout(Mapping[str, slice]):
 
     def split(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """(..., dim) -> views (..., size) by name."""
+        if vector.shape[-1] != self.dim:
+            raise ConfigError(f"expected {self.dim} numbers for {self}, got {vector.shape[-1]}")
         return {name: vector[..., part] for name, part in self.items()}
 
 

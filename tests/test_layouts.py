@@ -8,6 +8,7 @@ import pytest
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.envs import ENVS
+from l1flow_agents.envs.experts import EXPERTS, make_expert
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments import config_names, read_experiment
 from l1flow_agents.layouts import LAYOUTS, Layout, numbered
@@ -44,6 +45,11 @@ def test_names_in_configurations_are_the_numbers_of_before(name):
     assert found.get("turns", {}).get("object", []) == TURNS.get(name, [])
 
 
+@pytest.mark.parametrize("env_id", EXPERTS)
+def test_an_expert_knows_its_environments_layout(env_id):
+    assert make_expert(env_id, np.random.default_rng(0)).layout == LAYOUTS[env_id]
+
+
 def test_a_layout():
     assert (OBJECT["cube_quat"], OBJECT["lid_quat"], OBJECT.dim) == (slice(3, 7), slice(11, 15), 15)
     assert OBJECT.objects == ["cube"] and OBJECT.quaternions == ["cube_quat", "lid_quat"]
@@ -51,6 +57,8 @@ def test_a_layout():
     assert repr(Layout(a=1, b=2)) == "Layout(a=1, b=2)" and len(OBJECT) == 5
     parts = OBJECT.split(np.arange(30).reshape(2, 15))
     np.testing.assert_array_equal(parts["gripper_to_cube_pos"], [[7, 8, 9], [22, 23, 24]])
+    with pytest.raises(ConfigError, match=r"expected 15 numbers for Layout.*, got 14"):
+        OBJECT.split(np.zeros(14))
     with pytest.raises(TypeError, match="angle"):
         _ = OBJECT | Layout(angle=1)
 

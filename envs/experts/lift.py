@@ -18,11 +18,13 @@ from l1flow_agents.envs.experts.waypoints import (
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 
 class LiftExpert(WaypointExpert):
     """Either pair of the cube's faces, from the left, the right or straight, gripped a little off its middle."""
 
+    layout = LAYOUTS["Lift-v0"]
     speeds = (0.3, 0.6)
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, WaypointExpert, body_of, downward
+from l1flow_agents.layouts import LAYOUTS
 
 X, Y, _ = np.eye(3)
 MOUNT = np.array([0.0, 0.045, 0.155])  # the hole's rim, from the middle of the stand's base
@@ -25,6 +26,7 @@ def frame_axes(x: np.ndarray, z: np.ndarray) -> Rotation:
 class ToolHangExpert(WaypointExpert):
     """The hand leans back to grip, so that it points forward and down when what it holds stands upright."""
 
+    layout = LAYOUTS["ToolHang-v0"]
     speeds = (0.6, 1.0)
     noise = 0.04
 

@@ -21,6 +21,7 @@ from l1flow_agents.envs.experts.waypoints import (
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 AHEAD = np.pi / 2  # robot 0 looks along y, robot 1 against it
 RIM = 0.955  # top of the bins' walls
@@ -34,6 +35,7 @@ class TransportExpert(WaypointExpert):
     Each waits for what it sees the other do; which of them waits for which is a matter of the episode.
     """
 
+    layout = LAYOUTS["Transport-v0"]
     arm_names = ("robot0", "robot1")
     speeds = (0.7, 1.2)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -204,12 +204,12 @@ class WaypointExpert(ABC):
     episode unlike the next (speed, grasp, way round) is drawn in `draw`, once an episode.
     """
 
+    layout: ClassVar[Layout]  # of the observation ``object``
     arm_names: tuple[str, ...] = ("robot0",)
     speeds = (0.4, 0.8)  # an episode's largest position action is drawn from this range
     noise = 0.1
 
-    def __init__(self, layout: Layout, rng: np.random.Generator) -> None:
-        self.layout = layout  # of the observation ``object``
+    def __init__(self, rng: np.random.Generator) -> None:
         self.reset(rng)
 
     def reset(self, rng: np.random.Generator) -> None:

@@ -19,6 +19,7 @@ from l1flow_agents.envs.experts.waypoints import (
     limit,
     turns,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 HOLDER = np.array([0.0, 0.1061, 0.0635])  # in the machine's frame, whose front is at +y
 BEHIND_HIGH = np.array([0.0, -0.03, 0.235])  # where the hand, fingers shut, is past the open lid's edge
@@ -32,6 +33,7 @@ DROP = 0.016  # and when it is let go; the fingers are at the rim
 class CoffeeExpert(WaypointExpert):
     """Pod straight down into the holder, then up, over the open lid, and forwards with shut fingers."""
 
+    layout = LAYOUTS["Coffee_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
     low = 0.83  # the pod's height from which on it may go sideways
 

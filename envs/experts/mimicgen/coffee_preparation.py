@@ -10,6 +10,7 @@ from l1flow_agents.envs.experts.mimicgen.drawer import HOOK
 from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, body_of, downward, turns, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 HANDLE = np.array([0.0, 0.038, 0.012])  # where the mug is held, in its frame
 MUG_AT = np.array([0.0, 0.158, -0.061])  # the mug's place in the machine's frame; the hand nearly passes the lid
@@ -25,6 +26,7 @@ BAR = np.array([0.0, -0.23, 0.116])  # the handle's in the cabinet, when shut
 class CoffeePreparationExpert(CoffeeExpert):
     """The mug is held by its handle, the lid pushed by its front edge, the drawer pulled by a finger behind its bar."""
 
+    layout = LAYOUTS["CoffeePreparation_D0-v0"]
     low = 0.90
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

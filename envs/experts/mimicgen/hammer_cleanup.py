@@ -6,6 +6,7 @@ import numpy as np
 
 from l1flow_agents.envs.experts.mimicgen.drawer import DrawerExpert
 from l1flow_agents.envs.experts.waypoints import body_of, turns, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 BACK = 0.003  # metres from the handle's middle away from the head
 LIFT = np.array([0.0, 0.0, 0.004])
@@ -14,6 +15,7 @@ LIFT = np.array([0.0, 0.0, 0.004])
 class HammerCleanupExpert(DrawerExpert):
     """The handle is held across and laid parallel to the drawer's front, with the least turning."""
 
+    layout = LAYOUTS["HammerCleanup_D0-v0"]
     foot, drop = 0.016, 0.035  # the palm is wider than the tray is long and stays above it
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

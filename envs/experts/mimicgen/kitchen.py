@@ -20,6 +20,7 @@ from l1flow_agents.envs.experts.waypoints import (
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 BUTTON = np.array([-0.14, 0.10, 0.895])  # where it stands in D0, which does not show it
 PRESS = 0.07  # over its origin: the fingers beside its pad, the palm above it
@@ -34,13 +35,14 @@ OVER_POT = 0.105  # fingers that spread here clear its handles
 class KitchenExpert(WaypointExpert):
     """Always the same: closed fingers push the button, the pot is held by its left handle, the bread falls into it."""
 
+    layout = LAYOUTS["Kitchen_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
+    button = BUTTON
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
         self.stove, self.region = objects["Stove1_pos"], objects["ServingRegionRed_pos"]
         self.bread, self.bread_rotation = body_of(objects, "cube_bread")
         self.pot, self.pot_rotation = body_of(objects, "PotObject")
-        self.button = objects.get("Button1_pos", BUTTON)
 
     def draw(self) -> None:
         self.lit = False
@@ -118,6 +120,14 @@ class KitchenExpert(WaypointExpert):
 
         how: Any = {"aim": (0.015, 0.2), "fit": (0.01, 0.3), "steps": 40}
         return (yield from arm.place(high, lambda: at(0.0, 1.0), bend=0, lost=lost, **how))
+
+
+class MovedKitchenExpert(KitchenExpert):
+    layout = LAYOUTS["Kitchen_D1-v0"]
+
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        super().see(objects)
+        self.button = objects["Button1_pos"]
 
 
 def nearest(yaw: float) -> float:

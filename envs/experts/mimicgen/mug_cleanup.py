@@ -6,6 +6,7 @@ import numpy as np
 
 from l1flow_agents.envs.experts.mimicgen.drawer import DrawerExpert
 from l1flow_agents.envs.experts.waypoints import body_of, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 CUP = np.array([0.0, -0.018, 0.018])  # the cup's axis in the mug's frame, at the height of the grip
 ASIDE = 0.75  # radians that the fingers may be off the direction across the mug's ear
@@ -14,6 +15,7 @@ ASIDE = 0.75  # radians that the fingers may be off the direction across the mug
 class MugCleanupExpert(DrawerExpert):
     """The cup is held from above by its outside, the fingers clear of its ear, with the least turning."""
 
+    layout = LAYOUTS["MugCleanup_D0-v0"]
     foot, drop = 0.049, 0.002
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

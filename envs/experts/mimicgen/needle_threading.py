@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, body_of, downward, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 HANDLE = np.array([0.0, 0.06, 0.0])  # its middle in the needle's frame; the tip is the -y end
 SHAFT = np.array([0.0, -0.02, 0.0])
@@ -18,6 +19,7 @@ BEFORE = 0.10  # from the shaft's middle to the ring's, when the tip has yet to 
 class ThreadingExpert(WaypointExpert):
     """The fingers close across the handle; the needle goes in along the tripod's -x, away from where it lay."""
 
+    layout = LAYOUTS["Threading_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

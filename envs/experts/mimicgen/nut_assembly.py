@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from l1flow_agents.envs.experts.mimicgen.square import SquareExpert
 from l1flow_agents.envs.experts.square import HANDLE, PEG
 from l1flow_agents.envs.experts.waypoints import Arm, Plan, Pose, body_of, downward, turns, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 PEGS = (PEG, PEG * [1, -1, 1])  # of the square and of the round nut
 WRIST = (-0.6 * np.pi, 1.03 * np.pi)  # farther than in Square, to turn any handle towards the robot
@@ -19,6 +20,7 @@ class NutAssemblyExpert(SquareExpert):
     On a peg's other sides it is so far out that the arm straightens, and a straight arm does not come back.
     """
 
+    layout = LAYOUTS["NutAssembly_D0-v0"]
     turn = 0  # the nut that is next
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, body_of, downward, turns
+from l1flow_agents.layouts import LAYOUTS
 
 CLEAR = 0.98  # what is lifted this high passes over the bins' walls and over the other objects
 TRAVEL = 1.0  # and the empty hand at this height
@@ -39,6 +40,7 @@ THINGS = {
 class PickPlaceExpert(WaypointExpert):
     """One after the other, held where the fingers find room, and put down with the hand always turned alike."""
 
+    layout = LAYOUTS["PickPlace_D0-v0"]
     speeds, noise = (0.8, 1.0), 0.05
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

@@ -15,6 +15,7 @@ from l1flow_agents.envs.experts.waypoints import (
     downward,
     turns,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 FACES = np.pi / 2  # a cube looks the same after this turn
 CLEAR = 0.08  # metres: a carried cube passes so high over the one below
@@ -25,6 +26,7 @@ REST = {"B": 0.025, "A": 0.02}  # half heights of those that something is put up
 class StackExpert(WaypointExpert):
     """Each cube is held by its faces, with the least turning, and put on the next one face along face."""
 
+    layout = LAYOUTS["Stack_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
     names = "AB"
     moves: tuple[tuple[str, str], ...] = (("A", "B"),)  # which onto which, in order
@@ -76,5 +78,6 @@ class StackExpert(WaypointExpert):
 
 
 class StackThreeExpert(StackExpert):
+    layout = LAYOUTS["StackThree_D0-v0"]
     names = "ABC"
     moves = (("A", "B"), ("C", "A"))

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, body_of, downward, turns
+from l1flow_agents.layouts import LAYOUTS
 
 WRIST = 0.6 * np.pi  # the hand turns no farther to either side
 ROBOT = np.array([-0.56, 0.0])  # where it stands
@@ -36,6 +37,7 @@ STEPS = (
 class ThreePieceAssemblyExpert(WaypointExpert):
     """Each piece is held from above, with the least turning, lifted no higher than needed, and let down upright."""
 
+    layout = LAYOUTS["ThreePieceAssembly_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
