@@ -17,7 +17,14 @@ import numpy as np
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.demonstrations.collection import Collected, Run, check_wanted, fill
-from l1flow_agents.demonstrations.generation.segments import CHOICES, Situation, action_towards, interpolate, inverse
+from l1flow_agents.demonstrations.generation.segments import (
+    CHOICES,
+    TURNED,
+    Situation,
+    action_towards,
+    interpolate,
+    inverse,
+)
 from l1flow_agents.demonstrations.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.demonstrations.generation.task import TaskSpec, read_task_spec, spec_of
 from l1flow_agents.demonstrations.recording import make_env, record_episode
@@ -43,7 +50,8 @@ class Recipe:
 
     @cached_property
     def digest(self) -> str:
-        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, N_INTERPOLATED, PACE, SETTLING)).encode())
+        constants = N_INTERPOLATED, PACE, SETTLING, TURNED
+        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, constants)).encode())
         for source in self.sources:
             made.update(repr(source.ends).encode())
             for array in (source.steps.targets, source.steps.gripper, *source.steps.objects.values()):
@@ -96,11 +104,17 @@ def generate(
     spec = spec_of(env) if task is None else read_task_spec(task)
     recipe = Recipe(env_id, spec, tuple(read_sources(source, spec, n_sources, filter_key)), noise)
     with RobomimicWriter(output, env.env_args()) as writer:
-        if len(writer) and (found := writer.attributes(0).get(RECIPE)) != recipe.digest:
-            raise DatasetError(
-                f"{output}: expected to continue with recipe {recipe.digest}, found {found}: other sources"
-            )
+        check_recipe(writer, recipe.digest)
         return fill(writer, partial(attempts, recipe), n_demos, n_workers, seed, progress_bar, f"{env_id}: generation")
+
+
+def check_recipe(writer: RobomimicWriter, digest: str) -> None:
+    """All that is in the file already must have been made alike."""
+    for k in range(len(writer)):
+        if (found := writer.attributes(k).get(RECIPE)) != digest:
+            raise DatasetError(
+                f"{writer.path}: demo_{k}: expected to continue with recipe {digest}, found {found}: other sources"
+            )
 
 
 @contextmanager
