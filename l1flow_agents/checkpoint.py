@@ -10,9 +10,7 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -27,12 +25,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from l1flow_agents.errors import CheckpointError, ConfigError
-from l1flow_agents.files import sync
+from l1flow_agents.files import old_name, replaced_folder
 from l1flow_agents.names import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from l1flow_agents.agent import L1FlowAgent
     from l1flow_agents.policy import ChunkPolicy
 
@@ -254,34 +250,7 @@ def _check_same(run_dir: Path, found: Mapping[str, Any], wanted: Mapping[str, An
 # ---- files --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``path`` when the block ends well, and vanishes otherwise."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        scratch.chmod(0o755)
-        yield scratch
-        for file in scratch.iterdir():
-            sync(file)
-        sync(scratch)
-        if path.exists():
-            shutil.rmtree(old_name(path), ignore_errors=True)
-            os.rename(path, old_name(path))
-        os.rename(scratch, path)
-        shutil.rmtree(old_name(path), ignore_errors=True)
-        sync(path.parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-
-
 def without_suffix(path: str | os.PathLike) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
     path = Path(path)
     return path.with_suffix("") if path.suffix == ".zip" else path
-
-
-def old_name(path: Path) -> Path:
-    return path.with_name(path.name + ".old")

@@ -18,7 +18,7 @@ from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.image_cache import cached_images
 from l1flow_agents.demonstration import Demonstration, flat
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.files import sync
+from l1flow_agents.files import replacing, sync
 
 
 class RawDemo(NamedTuple):
@@ -330,7 +330,7 @@ class RobomimicWriter:
             self.parts.mkdir(parents=True)
             sync(self.parts.parent)
         part = self._part(self._first + self._n_parts)
-        with _replacing(part, self.parts) as temporary, h5py.File(temporary, "w") as file:
+        with replacing(part, self.parts) as temporary, h5py.File(temporary, "w") as file:
             demo = file.create_group(f"data/{name}")
             for key, array in {**arrays, **flat(demonstration.extra)}.items():
                 is_image = array.dtype == np.uint8 and array.ndim == 4
@@ -359,7 +359,7 @@ class RobomimicWriter:
     def close(self) -> None:
         """Merge what was appended into ``path``. Appending may go on; closing again then merges the rest."""
         if self._n_parts:
-            with _replacing(self.path, self.parts) as temporary:
+            with replacing(self.path, self.parts) as temporary:
                 if self.path.exists():
                     shutil.copyfile(self.path, temporary)
                 with h5py.File(temporary, "a") as file:
@@ -418,14 +418,3 @@ def _differences(expected: Mapping, found: Mapping, prefix: str = "") -> dict[st
         elif one != other:
             differing[prefix + key] = one, other
     return differing
-
-
-@contextmanager
-def _replacing(path: Path, scratch: Path) -> Iterator[Path]:
-    """A temporary name in ``scratch`` that takes the place of ``path`` when the block has written it, synced."""
-    temporary = scratch / f"{path.name}.tmp"
-    temporary.unlink(missing_ok=True)
-    yield temporary
-    sync(temporary)
-    os.replace(temporary, path)
-    sync(path.parent)  # the new name
