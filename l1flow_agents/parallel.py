@@ -19,7 +19,11 @@ from l1flow_agents.errors import ConfigError, WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_functions: Iterator[Callable[[Any], Any]]  # of a worker process
+
+Worker = Callable[[], AbstractContextManager[Callable[[Item], Result]]]
+"""Makes what a function needs, such as a simulator, and yields the function; importable, called once a process."""
+
+_function: Iterator[Callable[[Any], Any]]  # of a worker process
 
 
 def in_order(
@@ -37,13 +41,8 @@ def in_order(
     return in_order_by(partial(nullcontext, function), items, n_workers)
 
 
-def in_order_by(
-    worker: Callable[[], AbstractContextManager[Callable[[Item], Result]]], items: Iterable[Item], n_workers: int
-) -> Generator[Result, None, None]:
-    """`in_order` by a function that owns something, such as a simulator.
-
-    ``worker``, importable, makes what the function needs, once a process, and yields the function.
-    """
+def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: int) -> Generator[Result, None, None]:
+    """`in_order` by a function that owns something."""
     if n_workers == 1:
         with worker() as function:
             yield from map(function, items)
@@ -67,10 +66,10 @@ def in_order_by(
             process.terminate()
 
 
-def _begin(worker: Callable[[], AbstractContextManager[Callable[[Any], Any]]]) -> None:
+def _begin(worker: Worker[Any, Any]) -> None:
     """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
-    global _functions
-    _functions = _kept_open(worker)
+    global _function
+    _function = _kept_open(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -82,7 +81,7 @@ def _begin(worker: Callable[[], AbstractContextManager[Callable[[Any], Any]]]) -
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _kept_open(worker: Callable[[], AbstractContextManager[Callable[[Any], Any]]]) -> Iterator[Callable[[Any], Any]]:
+def _kept_open(worker: Worker[Any, Any]) -> Iterator[Callable[[Any], Any]]:
     """The same function again and again; made when it is first asked for, so that an error has an item's turn."""
     with worker() as function:
         while True:
@@ -90,7 +89,7 @@ def _kept_open(worker: Callable[[], AbstractContextManager[Callable[[Any], Any]]
 
 
 def _do(item: Any) -> Any:
-    return next(_functions)(item)
+    return next(_function)(item)
 
 
 def on_cluster(

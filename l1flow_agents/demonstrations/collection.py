@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -20,12 +20,13 @@ from l1flow_agents.demonstrations.recording import make_env, record_episode
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.experts import make_expert
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.parallel import in_order_by
+from l1flow_agents.parallel import Worker, in_order_by
 from l1flow_agents.seeds import COLLECTION_SEED
 
 HOPELESS = 50  # episodes without any success before a collection gives up
 
-Run = Callable[[int], Demonstration | None]  # the episode from a seed on; None if it failed
+Run = Callable[[int], Demonstration | None]
+"""The episode that starts from a seed; None if it failed."""
 
 
 class Collected(NamedTuple):
@@ -62,7 +63,8 @@ def collect(
     check_wanted(n_demos, n_workers, seed)
     env_id = find_spec(env_id).id
     make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
-    with RobomimicWriter(output, make_env(env_id).unwrapped.env_args()) as writer:
+    env: Any = make_env(env_id).unwrapped
+    with RobomimicWriter(output, env.env_args()) as writer:
         return fill(writer, partial(expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert")
 
 
@@ -73,7 +75,7 @@ def check_wanted(n_demos: int, n_workers: int, seed: int) -> None:
 
 def fill(
     writer: RobomimicWriter,
-    worker: Callable[[], AbstractContextManager[Run]],
+    worker: Worker[int, Demonstration | None],
     n_demos: int,
     n_workers: int,
     seed: int,
@@ -85,7 +87,7 @@ def fill(
     Continues after the last seed that ``writer`` has.
 
     Args:
-        worker: called once a process; yields what runs an episode.
+        worker: yields what runs an episode.
         who: is blamed where nothing succeeds.
     """
     first = _next_seed(writer, seed)

@@ -12,6 +12,7 @@ from l1flow_agents.wrappers import RecordRollouts
 
 
 def make_env(env_id: str) -> gym.Env:
+    """With state observations; building the simulator waits for the first reset."""
     return gym.make(env_id, obs_type="state")
 
 
