@@ -19,9 +19,9 @@ from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
-from l1flow_agents.layouts import numbered
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import choose, plain
+from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.training import Callback, TrainingConfig, train
 
@@ -49,8 +49,7 @@ class L1FlowAgent:
         n_obs_steps: observations that a plan looks at.
         n_action_steps: actions executed before the next plan.
         network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder`
-            (by the names of parts where the environment has a ``layouts``: `l1flow_agents.layouts`) and of the method
-            class.
+            (which may name parts of observations, see `networks.parts`) and of the method class.
         seed: of the initial weights.
         device: ``auto`` takes a GPU where there is one.
 

@@ -11,7 +11,8 @@ from l1flow_agents.envs import ENVS
 from l1flow_agents.envs.experts import EXPERTS, make_expert
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments import config_names, read_experiment
-from l1flow_agents.layouts import LAYOUTS, Layout, numbered
+from l1flow_agents.layouts import LAYOUTS, Layout
+from l1flow_agents.networks.parts import numbered
 
 # what the configurations said by numbers; checkpoints were trained so
 QUATERNIONS = {
