@@ -95,7 +95,7 @@ def test_an_agent_takes_names_and_keeps_numbers():
         network_kwargs={"width": 8, "depth": 1},
         encoder_kwargs={"quaternions": {"object": "auto"}},
     )
-    assert agent.settings["encoder_kwargs"] == {"quaternions": {"object": [3, 10]}}
+    assert agent.settings.to_dict()["encoder_kwargs"] == {"quaternions": {"object": [3, 10]}}
     assert agent.policy.encoder.quaternions == {"object": [3, 10]}
 
 
