@@ -25,7 +25,7 @@ unit: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/simulation.py --rounds 5 --resets 20 --starts 1
 
 docs: .venv/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def published(tmp_path, monkeypatch, make_agent) -> Path:
     """Two agents in a folder of their own, listed as if they were ours; none comes with the package."""
     for name, env_id in [("one", "Counter-v0"), ("two", "Other-v0")]:
         agent = make_agent()
-        agent.env_id = env_id
+        agent.provenance = replace(agent.provenance, env_id=env_id)
         agent.save(tmp_path / "published" / name)
     (tmp_path / "table.yaml").write_text(yaml.safe_dump(zoo.describe(tmp_path / "published")))
     monkeypatch.setattr(zoo, "TABLE", tmp_path / "table.yaml")
