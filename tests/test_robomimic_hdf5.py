@@ -420,6 +420,7 @@ def killed(function, *arguments, after: float | None = None) -> None:
 
 def append_for_ever(path: Path, n_appended) -> None:
     writer = RobomimicWriter(path, NEW)
+    n_appended.value = len(writer)  # one more, where the last process was killed before it could say so
     while True:
         writer.append(**episode(len(writer)))
         n_appended.value = len(writer)
