@@ -160,6 +160,10 @@ class Episodes:
         """The same episodes with other observations."""
         return replace(self, observations=observations)
 
+    def with_actions(self, actions: np.ndarray) -> Episodes:
+        """The same episodes with other actions."""
+        return replace(self, actions=actions)
+
     def select(self, keys: Iterable[str]) -> Episodes:
         """The same episodes with these observation keys only.
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from l1flow_agents import checkpoint
+from l1flow_agents.data import actions as data_actions
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
 from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
@@ -50,7 +51,7 @@ def train(
     Raises:
         ConfigError: ``run_dir`` holds a run with other settings or other data.
     """
-    dataset = fitting(agent, dataset)
+    dataset = fitting(agent, dataset, config.actions)
     if config.symmetry:
         arrays = {**dataset.observations, ACTION: dataset.actions}
         SYMMETRIES[config.symmetry].check({key: array.shape[1:] for key, array in arrays.items()})
@@ -124,11 +125,11 @@ def train(
     watcher.on_training_end()
 
 
-def fitting(agent: L1FlowAgent, dataset: Episodes) -> Episodes:
-    """The part of ``dataset`` that the agent looks at.
+def fitting(agent: L1FlowAgent, dataset: Episodes, outside: str = "refuse") -> Episodes:
+    """The part of ``dataset`` that the agent looks at; ``outside``: see `data.actions.within`.
 
     Raises:
-        DatasetError: a key is missing, or a shape or dtype is not that of the agent's spaces.
+        DatasetError: a key is missing, a shape or dtype is not that of the agent's spaces, or actions lie outside.
     """
     dataset = dataset.select(agent.spaces_by_key)
     expected = {**agent.spaces_by_key, "action": agent.action_space}
@@ -139,7 +140,7 @@ def fitting(agent: L1FlowAgent, dataset: Episodes) -> Episodes:
                 f"{dataset.source}: key {key!r} is {array.dtype} of shape {array.shape[1:]} a step, "
                 f"expected {space.dtype} of shape {space.shape}"
             )
-    return dataset
+    return data_actions.within(dataset, agent.action_space, outside)
 
 
 def by_rate(model: ChunkPolicy) -> list[dict[str, Any]]:
