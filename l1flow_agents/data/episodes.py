@@ -17,7 +17,7 @@ from l1flow_agents.errors import DatasetError
 class Episodes:
     """Demonstrations as flat arrays and the places where episodes end.
 
-    Row ``t`` holds the observation before action ``t``. Arrays may be memory-mapped, and of any whole or floating dtype:
+    Row ``t`` holds the observation before action ``t``. Arrays may be memory-mapped and of any whole or floating dtype:
     nothing here copies them, but truth values, which become float32. Lists become arrays.
 
     Args:
