@@ -51,14 +51,15 @@ def register_format(key: str, added: str | Format) -> None:
     FORMATS[key] = added
 
 
+def formats() -> list[Format]:
+    """All that are known, in the order in which they are asked."""
+    known = [FORMATS[key] for key in reversed(FORMATS)]
+    return [importlib.import_module(one).FORMAT if isinstance(one, str) else one for one in known]
+
+
 def find_format(path: str | os.PathLike) -> Format | None:
     """The format of what is at ``path``; None where it is of none that is known."""
-    for key in reversed(FORMATS):
-        known = FORMATS[key]
-        one: Format = importlib.import_module(known).FORMAT if isinstance(known, str) else known
-        if one.detect(Path(path)):
-            return one
-    return None
+    return next((one for one in formats() if one.detect(Path(path))), None)
 
 
 def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, filter_key: str | None = None) -> Episodes:
@@ -69,19 +70,29 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, fil
         filter_key: only the episodes under this name, in formats that have such (robomimic's ``mask/<filter_key>``).
 
     Raises:
-        DatasetError: missing, damaged, or of a format that is not known.
+        DatasetError: missing, damaged, of a format that is not known, or without that filter key.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DatasetError(f"{path}: no such data set")
-    found = find_format(path)
-    if found is None:
-        raise DatasetError(
-            f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/, or a robomimic .hdf5 "
-            "file"
-        )
+    found = _format_of(Path(path))
     if filter_key is None:
         return found.read(path, keys)
     if not found.filter_keys:
         raise DatasetError(f"{path}: {found.name} has no filter keys, got {filter_key!r}")
     return found.read(path, keys, filter_key)
+
+
+def describe_dataset(path: str | os.PathLike) -> dict[str, Any]:
+    """What is at ``path``, as plain values; pictures are not read.
+
+    Raises:
+        DatasetError: as `open_dataset`.
+    """
+    return _format_of(Path(path)).describe(Path(path))
+
+
+def _format_of(path: Path) -> Format:
+    if not path.exists():
+        raise DatasetError(f"{path}: no such data set")
+    if (found := find_format(path)) is None:
+        names = [one.name for one in formats()]
+        raise DatasetError(f"{path}: unknown format; expected one of {', '.join(names)}")
+    return found

@@ -167,4 +167,4 @@ def _identity(array: ZarrArray) -> str:
     return f"{array.folder.resolve()} {array.name} {array.shape} {array.dtype} {newest}"
 
 
-FORMAT = Format("replay-buffer Zarr", is_replay_zarr, read_replay_zarr, describe_replay_zarr)
+FORMAT = Format("replay-buffer Zarr (data/, meta/)", is_replay_zarr, read_replay_zarr, describe_replay_zarr)
