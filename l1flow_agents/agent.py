@@ -213,9 +213,8 @@ class ChunkAgent(Actor):
         config = TrainingConfig.from_settings(settings)
         if total_steps < 1:
             raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
-        check_described(
-            dataset.env_args, dataset.source, self._env if isinstance(self._env, gym.Env) else self.provenance
-        )
+        env = self._env if isinstance(self._env, gym.Env) else self.provenance
+        check_described(dataset.env_args, dataset.source, env)
         dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
         record = training_record(dataset, total_steps, config)
         provenance = replace(self.provenance, training=record, steps_done=0, score={}, versions=versions())

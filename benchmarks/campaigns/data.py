@@ -2,10 +2,10 @@
 
     python benchmarks/campaigns/data.py -n 2000 --output benchmarks/results/campaign_data.json
 
-Counts what happened: ``loaded``, ``refused`` (a DatasetError of one line), ``raw`` (another exception, or one of many
-lines), ``crash`` (the process died), ``slow`` (over 5 s), ``large`` (over 1 GB more memory). Case k depends on k alone, so
-two versions of the library see the same files: put another checkout first on PYTHONPATH. Nothing but ``open_dataset`` and
-``DatasetError`` of the library is used.
+Counts what happened: ``loaded``, ``refused`` (a DatasetError of one line), ``raw`` (another exception, or many lines),
+``crash`` (the process died), ``slow`` (over 5 s of the processor), ``large`` (over 1 GB more memory). Case k depends on k
+alone, so two versions of the library see the same files: put another checkout first on PYTHONPATH. Nothing but
+``open_dataset`` and ``DatasetError`` of the library is used.
 """
 
 from __future__ import annotations

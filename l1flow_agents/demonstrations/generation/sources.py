@@ -99,11 +99,8 @@ def read_sources(
 def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
     with blamed(path, name):
         demo, actions = demo_for(path, name, env)
-        steps = (
-            _stored(path, name, demo)
-            if f"{INFO}/eef_pose" in demo.extra and not spec.bodies
-            else _asked(demo, actions, env, spec)
-        )
+        stored = f"{INFO}/eef_pose" in demo.extra and not spec.bodies
+        steps = _stored(path, demo, name) if stored else _asked(demo, actions, env, spec)
     ends: list[int] = []
     for number, subtask in enumerate(spec.subtasks):
         for wanted in (subtask.object, subtask.carries):
@@ -121,7 +118,7 @@ def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
     return Source(name, steps, tuple(ends))
 
 
-def _stored(path: str, name: str, demo: RawDemo) -> Steps:
+def _stored(path: str, demo: RawDemo, name: str) -> Steps:
     def under(part: str) -> dict[str, np.ndarray]:
         prefix = f"{INFO}/{part}/"
         return {key.removeprefix(prefix): array for key, array in demo.extra.items() if key.startswith(prefix)}
