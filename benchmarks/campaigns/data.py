@@ -3,8 +3,8 @@
     python benchmarks/campaigns/data.py -n 2000 --output benchmarks/results/campaign_data.json
 
 Counts what happened: ``loaded``, ``refused`` (a DatasetError of one line), ``raw`` (another exception, or many lines),
-``crash`` (the process died), ``slow`` (over 5 s of the processor), ``large`` (over 1 GB more memory). Case k depends on k
-alone, so two versions of the library see the same files: put another checkout first on PYTHONPATH. Nothing but
+``crash`` (the process died), ``slow`` (over 5 s of the processor), ``large`` (over 1 GB more memory). Case k depends on
+k alone, so two versions of the library see the same files: put another checkout first on PYTHONPATH. Nothing but
 ``open_dataset`` and ``DatasetError`` of the library is used.
 """
 
@@ -327,7 +327,7 @@ def outcome(path: Path) -> tuple[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30))
+            resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
             verdict, message = attempt(path)
             grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         os.write(writing, json.dumps(["large" if grown > LARGE else verdict, message]).encode())
