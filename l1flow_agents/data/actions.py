@@ -9,33 +9,40 @@ from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.errors import ConfigError, DatasetError
 
 TOLERANCE = 1e-3  # of a dimension's range: rounding, of half precision, too
-OUTSIDE = ("refuse", "clip")
 
 
 def within(episodes: Episodes, space: spaces.Box, outside: str = "refuse") -> Episodes:
     """The episodes, with actions that an agent can repeat: what it plans is clipped to ``space``.
 
     Args:
-        outside: of actions outside: ``refuse`` or ``clip`` them.
+        outside: what becomes of actions outside, a key of `OUTSIDE`.
 
     Raises:
         DatasetError: ``refuse``, and there are such; says how many, and how far.
     """
     slack = np.where(np.isfinite(space.high - space.low), TOLERANCE * (space.high - space.low), 0)
     beyond = (episodes.actions < space.low - slack) | (episodes.actions > space.high + slack)
-    if not beyond.any():
-        return episodes
-    if outside == "clip":
-        return episodes.with_actions(np.clip(episodes.actions, space.low, space.high).astype(np.float32))
-    worst = int(np.argmax(beyond.sum(axis=0)))
+    return OUTSIDE[outside](episodes, space, beyond) if beyond.any() else episodes
+
+
+def refuse(episodes: Episodes, space: spaces.Box, beyond: np.ndarray) -> Episodes:
+    """Say which share of steps is ``beyond`` (n_steps, action_dim), and the extremes of the worst dimension."""
+    steps, worst = beyond.any(axis=1), int(np.argmax(beyond.sum(axis=0)))
     column = episodes.actions[:, worst]
-    share = max(beyond.any(axis=1).mean(), 0.001)
     raise DatasetError(
-        f"{episodes.source}: key 'action': {share:.1%} of the steps lie outside the action space, first "
-        f"{episodes.place(int(np.argmax(beyond.any(axis=1))))}; dimension {worst} holds "
-        f"{column.min():.4g}..{column.max():.4g}, expected {space.low[worst]:.4g}..{space.high[worst]:.4g}; "
-        "clip them (training.actions=clip), or rescale them (data.actions.rescaled) if their units are others"
+        f"{episodes.source}: key 'action': {max(steps.mean(), 0.001):.1%} of the steps lie outside the action space, "
+        f"first {episodes.place(int(np.argmax(steps)))}; dimension {worst} holds {column.min():.4g}..{column.max():.4g}, "
+        f"expected {space.low[worst]:.4g}..{space.high[worst]:.4g}; clip them (training.actions=clip), or rescale them "
+        "if their units are others (data.actions.rescaled)"
     )
+
+
+def clip(episodes: Episodes, space: spaces.Box, beyond: np.ndarray) -> Episodes:
+    """The nearest actions inside."""
+    return episodes.with_actions(np.clip(episodes.actions, space.low, space.high).astype(np.float32))
+
+
+OUTSIDE = {"refuse": refuse, "clip": clip}
 
 
 def rescaled(episodes: Episodes, low: np.ndarray, high: np.ndarray, space: spaces.Box) -> Episodes:
