@@ -274,7 +274,7 @@ def raw(tmp_path_factory) -> Path:
 
 
 def test_a_raw_file_is_converted_by_the_command_that_its_refusal_names(raw, capsys):
-    with pytest.raises(DatasetError, match="a raw file of states and actions; .* l1flow add-observations") as caught:
+    with pytest.raises(DatasetError, match=r"a raw file of states and actions; .* l1flow add-observations") as caught:
         open_dataset(raw)
     command = str(caught.value).partition("l1flow ")[2].split()
     assert run(capsys, *command, "--workers", "1")[0] == 0

@@ -1,6 +1,6 @@
 """Thousands of small data sets, each spoilt in a way of its own, opened in a process of its own.
 
-    python benchmarks/campaigns/data.py -n 2000 --output benchmarks/results/campaign_data.json
+    python benchmarks/campaigns/data.py -n 900 --output benchmarks/results/campaign_data.json
 
 Counts what happened: ``loaded``, ``refused`` (a DatasetError of one line), ``raw`` (another exception, or many lines),
 ``crash`` (the process died), ``slow`` (over 5 s of the processor), ``large`` (over 1 GB more memory). Case k depends on
@@ -327,7 +327,7 @@ def outcome(path: Path) -> tuple[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+            resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
             verdict, message = attempt(path)
             grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         os.write(writing, json.dumps(["large" if grown > LARGE else verdict, message]).encode())
@@ -340,7 +340,7 @@ def outcome(path: Path) -> tuple[str, str]:
             cpu = usage.ru_utime + usage.ru_stime
             break
         spent = time.monotonic() - started
-        if spent > 12 * SLOW:
+        if spent > 5 * SLOW:
             os.kill(child, signal.SIGKILL)
             os.wait4(child, 0)
             os.close(reading)
@@ -383,7 +383,7 @@ def campaign(numbers: range) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-n", type=int, default=2000, help="cases (default: %(default)s)")
+    parser.add_argument("-n", type=int, default=900, help="cases (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--label", default="after", help="of this run in the output")
     parser.add_argument("--output", type=Path, help="JSON file, to which this run is added")
