@@ -32,8 +32,8 @@ def refuse(episodes: Episodes, space: spaces.Box, beyond: np.ndarray) -> Episode
     raise DatasetError(
         f"{episodes.source}: key 'action': {max(steps.mean(), 0.001):.1%} of the steps lie outside the action space, "
         f"first {episodes.place(int(np.argmax(steps)))}; dimension {worst} holds {column.min():.4g}..{column.max():.4g}"
-        f", expected {space.low[worst]:.4g}..{space.high[worst]:.4g}; clip them (training.actions=clip), or rescale them "
-        "if their units are others (data.actions.rescaled)"
+        f", expected {space.low[worst]:.4g}..{space.high[worst]:.4g}; clip them (training.actions=clip), or rescale "
+        "them if their units are others (data.actions.rescaled)"
     )
 
 
