@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from l1flow_agents.data.bounds import check_disk
+from l1flow_agents.files import replacing
 
 
 def cached_images(
@@ -38,16 +38,14 @@ def cached_images(
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
         check_disk(str(path), math.prod(shape), folder)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            partial = Path(scratch) / target.name
-            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        with replacing(target) as temporary:
+            images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             row = 0
             for block in blocks:
                 images[row : row + len(block)] = block
                 row += len(block)
             images.flush()
             del images
-            os.replace(partial, target)
     return np.load(target, mmap_mode="r")
 
 
