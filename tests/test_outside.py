@@ -37,6 +37,7 @@ COMMANDS = """
 collect --env my_robots.tasks:Reach-v0 -n 5 -o reach.hdf5 --workers 2
 train reach.yaml --run-dir run
 train reach.yaml --run-dir packed --dataset demos.npz
+info demos.npz
 eval run/agent --env my_robots.tasks:Reach-v0 -n 4 --n-envs 1 --output scored
 info
 """
@@ -99,7 +100,7 @@ def test_a_task_and_its_expert_a_method_and_a_network(done):
 def test_a_format(done):
     folder, process = done
     assert process.returncode == 0, process.stderr
-    assert (folder / "packed" / "agent").is_dir()
+    assert (folder / "packed" / "agent").is_dir() and "format: NumPy archive" in process.stdout
     assert [line for line in process.stderr.splitlines() if "broken" in line] == [BROKEN]  # once, of two data sets
 
 

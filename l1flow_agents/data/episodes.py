@@ -17,8 +17,8 @@ from l1flow_agents.errors import DatasetError
 class Episodes:
     """Demonstrations as flat arrays and the places where episodes end.
 
-    Row ``t`` holds the observation before action ``t``. Arrays of uint8 and float32 may be memory-mapped and are not
-    copied; other numbers, such as numpy's default float64 and int64, become float32.
+    Row ``t`` holds the observation before action ``t``. Arrays may be memory-mapped and of any whole or floating dtype:
+    nothing here copies them, but truth values, which become float32. Lists become arrays.
 
     Args:
         observations: one array (n_steps, *shape) a key; images uint8 (H, W, C), everything else numbers.
@@ -35,7 +35,7 @@ class Episodes:
     Example:
         >>> demos = Episodes({"state": np.zeros((5, 3))}, np.zeros((5, 2)), np.array([2, 5]))
         >>> len(demos), demos.n_steps, demos.actions.dtype
-        (2, 5, dtype('float32'))
+        (2, 5, dtype('float64'))
     """
 
     observations: Mapping[str, np.ndarray]
@@ -51,28 +51,25 @@ class Episodes:
             raise DatasetError(f"{self.source}: expected at least one observation key, found {found}")
         observations = {key: self._converted(key, value) for key, value in self.observations.items()}
         object.__setattr__(self, "observations", observations)
-        object.__setattr__(self, "actions", self._converted("action", self.actions).astype(np.float32, copy=False))
+        object.__setattr__(self, "actions", self._converted("action", self.actions))
         object.__setattr__(self, "ends", self._checked_ends())
         if self.names is not None and len(self.names) != len(self.ends):
             raise DatasetError(f"{self.source}: {len(self.names)} names for {len(self.ends)} episodes")
         self._check_lengths()
         for name, array in [("action", self.actions), *self.observations.items()]:
-            if array.dtype != np.uint8 and not np.isfinite(array).all():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
                 row = int(np.argwhere(~np.isfinite(array))[0][0])
                 raise DatasetError(f"{self.source}: key {name!r} holds a NaN or infinity, first in {self.place(row)}")
 
     def _converted(self, name: str, value: Any) -> np.ndarray:
-        """As an array of uint8 or float32."""
+        """As an array of whole or floating numbers."""
         try:
             array = np.asanyarray(value)
         except ValueError as error:  # rows of different lengths
             raise DatasetError(f"{self.source}: key {name!r} is no array ({error})") from None
         if array.dtype.kind not in "fiub" or array.ndim == 0:
             raise DatasetError(f"{self.source}: key {name!r}: expected rows of numbers, found {_kind(array)}")
-        if array.dtype in (np.uint8, np.float32):
-            return array
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes an infinity, which is refused
-            return array.astype(np.float32)
+        return array.astype(np.float32) if array.dtype.kind == "b" else array
 
     def _checked_ends(self) -> np.ndarray:
         try:
@@ -159,6 +156,10 @@ class Episodes:
     def with_observations(self, observations: Mapping[str, np.ndarray]) -> Episodes:
         """The same episodes with other observations."""
         return replace(self, observations=observations)
+
+    def with_actions(self, actions: np.ndarray) -> Episodes:
+        """The same episodes with other actions."""
+        return replace(self, actions=actions)
 
     def select(self, keys: Iterable[str]) -> Episodes:
         """The same episodes with these observation keys only.

@@ -58,19 +58,29 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, fil
         filter_key: only the episodes under this name, in formats that have such (robomimic's ``mask/<filter_key>``).
 
     Raises:
-        DatasetError: missing, damaged, or of a format that is not known.
+        DatasetError: missing, damaged, of a format that is not known, or without that filter key.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DatasetError(f"{path}: no such data set")
-    found = find_format(path)
-    if found is None:
-        raise DatasetError(
-            f"{path}: unknown format, known are {', '.join(sorted(FORMATS))}; replay-zarr is a Zarr folder with data/ "
-            "and meta/, robomimic-hdf5 a .hdf5 file"
-        )
+    found = _format_of(Path(path))
     if filter_key is None:
         return found.read(path, keys)
     if not found.filter_keys:
         raise DatasetError(f"{path}: {found.name} has no filter keys, got {filter_key!r}")
     return found.read(path, keys, filter_key)
+
+
+def describe_dataset(path: str | os.PathLike) -> dict[str, Any]:
+    """What is at ``path``, as plain values; pictures are not read.
+
+    Raises:
+        DatasetError: as `open_dataset`.
+    """
+    return _format_of(Path(path)).describe(Path(path))
+
+
+def _format_of(path: Path) -> Format:
+    if not path.exists():
+        raise DatasetError(f"{path}: no such data set")
+    if (found := find_format(path)) is None:
+        names = [one.name for one in FORMATS.usable()]
+        raise DatasetError(f"{path}: unknown format; expected one of {', '.join(names)}")
+    return found

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -21,7 +21,6 @@ from h5py import h5a, h5d, h5g, h5l, h5s
 from l1flow_agents.data.bounds import check_chunk, check_declared
 from l1flow_agents.errors import DatasetError
 
-Child = TypeVar("Child", h5py.Group, h5py.Dataset)
 NUMBERS = "fiub"  # numpy's kinds
 
 
@@ -47,6 +46,43 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+class Array(NamedTuple):
+    """An array of a file, not read yet."""
+
+    parent: h5py.Group
+    key: str
+    id: h5d.DatasetID
+    shape: tuple[int, ...] | None
+    """None: it holds nothing, not even an empty array."""
+    dtype: np.dtype
+
+    @property
+    def place(self) -> str:
+        return place(self.parent, self.key)
+
+    @property
+    def n_bytes(self) -> int:
+        return math.prod(self.shape or ()) * self.dtype.itemsize
+
+    def values(self, kinds: str = NUMBERS) -> np.ndarray:
+        """All values; check their size before.
+
+        Raises:
+            DatasetError: damaged, or not of numpy's ``kinds``.
+        """
+        if self.dtype.kind not in kinds or self.shape is None:
+            what = "nothing" if self.shape is None else f"values of type {self.dtype}"
+            raise DatasetError(f"{self.place}: expected numbers, found {what}")
+        try:
+            if self.dtype.kind == "O":  # text of any length, which h5py's upper level converts
+                return np.asarray(h5py.Dataset(self.id)[()])
+            buffer = np.empty(self.shape, self.dtype)
+            self.id.read(h5s.ALL, h5s.ALL, buffer)
+        except Exception as error:
+            raise DatasetError(f"{self.place} is damaged ({one_line(error)})") from error
+        return buffer
+
+
 def group(parent: h5py.Group, name: str) -> h5py.Group:
     """The group ``name`` of ``parent``.
 
@@ -56,19 +92,20 @@ def group(parent: h5py.Group, name: str) -> h5py.Group:
     return h5py.Group(_child(parent, name, h5g.open, "group"))
 
 
-def array(parent: h5py.Group, name: str) -> h5py.Dataset:
+def array(parent: h5py.Group, name: str) -> Array:
     """The array ``name`` of ``parent``, not read yet.
 
     Raises:
         DatasetError: missing, no array, a link that leads elsewhere, or its values lie elsewhere.
     """
     opened = _child(parent, name, h5d.open, "dataset")
-    layout = opened.get_create_plist()
-    if layout.get_layout() == h5d.VIRTUAL or layout.get_external_count():
+    stored, dtype = opened.get_create_plist(), opened.dtype
+    layout = stored.get_layout()
+    if layout == h5d.VIRTUAL or stored.get_external_count():
         raise DatasetError(f"{place(parent, name)} is put together from other arrays or files; copy the values into it")
-    if layout.get_layout() == h5d.CHUNKED:
-        check_chunk(place(parent, name), math.prod(layout.get_chunk()) * opened.dtype.itemsize)
-    return h5py.Dataset(opened)
+    if layout == h5d.CHUNKED:
+        check_chunk(place(parent, name), math.prod(stored.get_chunk()) * dtype.itemsize)
+    return Array(parent, name, opened, opened.shape, dtype)
 
 
 def _child(parent: h5py.Group, name: str, opening: Any, kind: str) -> Any:
@@ -107,30 +144,10 @@ def below(parent: h5py.Group, prefix: str = "", depth: int = 8) -> Iterator[tupl
         yield from below(inner, f"{prefix}{name}/", depth - 1)
 
 
-def check_sizes(file: h5py.File, arrays: Iterable[h5py.Dataset]) -> None:
+def check_sizes(file: h5py.File, arrays: Iterable[Array]) -> None:
     """Refuse arrays that declare more than the file could hold, together."""
-    declared = sum(math.prod(one.id.shape) * one.id.get_type().get_size() for one in arrays)
+    declared = sum(one.n_bytes for one in arrays)
     check_declared(f"{file.filename}: key '/data'", declared, Path(file.filename).stat().st_size)
-
-
-def values(dataset: h5py.Dataset, kinds: str = NUMBERS) -> np.ndarray:
-    """All values of an array whose size was checked.
-
-    Raises:
-        DatasetError: damaged, or not of numpy's ``kinds``.
-    """
-    dtype, shape = dataset.id.dtype, dataset.id.shape
-    if dtype.kind not in kinds or shape is None:
-        what = "nothing" if shape is None else f"values of type {dtype}"
-        raise DatasetError(f"{dataset.file.filename}: key {dataset.name!r}: expected numbers, found {what}")
-    if dtype.kind not in NUMBERS:  # text of any length, which h5py converts
-        return np.asarray(dataset[()])
-    buffer = np.empty(shape, dtype)
-    try:
-        dataset.id.read(h5s.ALL, h5s.ALL, buffer)
-    except Exception as error:
-        raise DatasetError(f"{dataset.file.filename}: key {dataset.name!r} is damaged ({one_line(error)})") from error
-    return buffer
 
 
 def attribute(holder: h5py.Group, name: str) -> Any:
@@ -153,13 +170,16 @@ def attribute(holder: h5py.Group, name: str) -> Any:
 
 
 def whole_number(holder: h5py.Group, name: str) -> int | None:
-    """The attribute ``name`` of a demonstration, of which there may be many; None where it is no whole number."""
+    """The attribute ``name`` of a demonstration, of which there may be many; None where it is no number."""
     key = name.encode()
     if not h5a.exists(holder.id, key):
         return None
     opened = h5a.open(holder.id, key)
-    if opened.shape != () or opened.dtype.kind not in "iu":
-        return None
-    number = np.empty((), opened.dtype)
-    opened.read(number)
-    return int(number)
+    number = np.empty((), np.int64)
+    try:
+        if opened.get_storage_size() <= number.nbytes:
+            opened.read(number)
+            return int(number)
+    except Exception:  # a text, or several numbers
+        pass
+    return None

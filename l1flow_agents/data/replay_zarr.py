@@ -101,7 +101,8 @@ def _read(path: Path, keys: Iterable[str] | None) -> tuple[Episodes, dict[str, Z
             observations[key] = placeholder(array.shape)
         else:
             observations[key] = array.rows().astype(np.float32)
-    return Episodes(observations, actions.rows(), ends.rows(), source=str(path)), images
+    joined = actions.rows().astype(np.float32)
+    return Episodes(observations, joined, ends.rows(), source=str(path)), images
 
 
 def _check_listed(path: Path, names: list[str]) -> None:
@@ -166,4 +167,4 @@ def _identity(array: ZarrArray) -> str:
     return f"{array.folder.resolve()} {array.name} {array.shape} {array.dtype} {newest}"
 
 
-FORMAT = Format("replay-buffer Zarr", is_replay_zarr, read_replay_zarr, describe_replay_zarr)
+FORMAT = Format("replay-buffer Zarr (data/, meta/)", is_replay_zarr, read_replay_zarr, describe_replay_zarr)

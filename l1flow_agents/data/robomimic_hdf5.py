@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +13,7 @@ import h5py
 import numpy as np
 
 from l1flow_agents.data import hdf5
-from l1flow_agents.data.bounds import check_memory
+from l1flow_agents.data.bounds import check_declared, check_memory
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.formats import Format
 from l1flow_agents.data.image_cache import cached_images, placeholder
@@ -86,7 +84,7 @@ def describe_robomimic_hdf5(path: Path) -> dict[str, Any]:
     described: dict[str, Any] = {"format": "raw robosuite HDF5" if raw else "robomimic HDF5"}
     if raw:
         described["to train from it"] = _advice(path)
-    episodes = _read(path, None, None, group="" if raw else "obs")[0]
+    episodes = _read(path, None, None, part="" if raw else "obs")[0]
     return {**described, **episodes.summary(), "filter_keys": filter_keys, "env_args": env_args}
 
 
@@ -138,9 +136,10 @@ def read_demo(path: str | os.PathLike, name: str) -> RawDemo:
         own = {key: arrays.pop(key, None) for key in ("states", "actions", "rewards", "dones")}
         for key in ("states", "actions"):
             own[key] = own[key] or hdf5.array(demo, key)  # raises where there is none
-        present = [one for one in own.values() if one is not None]
-        _check_column(present, [length] * len(present), same_shape=False)
-        states, actions, rewards, dones = (one if one is None else hdf5.values(one) for one in own.values())
+        for one in own.values():
+            if one is not None and (one.shape or ())[:1] != (length,):
+                raise DatasetError(f"{one.place}: expected {length} rows as actions have, found {one.shape}")
+        states, actions, rewards, dones = (one if one is None else one.values() for one in own.values())
         assert states is not None and actions is not None
         return RawDemo(
             states=states.astype(np.float64),
@@ -149,7 +148,7 @@ def read_demo(path: str | os.PathLike, name: str) -> RawDemo:
             rewards=rewards,
             dones=dones,
             attributes=attributes,
-            extra={key: hdf5.values(one, hdf5.NUMBERS + "OSU") for key, one in arrays.items()},
+            extra={key: one.values(hdf5.NUMBERS + "OSU") for key, one in arrays.items()},
         )
 
 
@@ -166,60 +165,70 @@ def read_filter_keys(path: str | os.PathLike) -> dict[str, list[str]]:
 # ---- inside ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Column:
-    """The arrays of one key in all demonstrations."""
+class _Columns:
+    """Gathers the arrays of one demonstration after the other, each checked before it is read."""
 
-    arrays: list[h5py.Dataset]
+    def __init__(self, file: h5py.File) -> None:
+        self.images: dict[str, list[str]] = {}
+        self._file, self._stored, self._declared = file.filename, Path(file.filename).stat().st_size, 0
+        self._layout: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        self._rows: dict[str, int] = {}
+        self._values: dict[str, list[np.ndarray]] = {}
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of all of them, one after the other."""
-        return sum(one.id.shape[0] for one in self.arrays), *self.arrays[0].id.shape[1:]
+    def add(self, key: str, array: hdf5.Array, length: int) -> None:
+        """The demonstration's array of ``key``, which must agree with the others in shape, and in being uint8."""
+        shape, dtype = array.shape, array.dtype
+        wanted, like = self._layout.setdefault(key, ((shape or ())[1:], dtype))
+        expected = (length, *wanted)
+        if shape != expected or (dtype == np.uint8) != (like == np.uint8) or dtype.kind not in hdf5.NUMBERS:
+            kind = like if like.kind in hdf5.NUMBERS else "numbers"
+            raise DatasetError(f"{array.place}: expected {kind} {expected}, found {dtype} {shape}")
+        self._declared += array.n_bytes
+        check_declared(self._file, self._declared, self._stored)
+        self._rows[key] = self._rows.get(key, 0) + length
+        if dtype == np.uint8 and len(shape) == 4:
+            self.images.setdefault(key, []).append(f"{array.parent.name}/{array.key}")
+        else:
+            check_memory(self._file, self._declared)
+            values = array.values()
+            self._values.setdefault(key, []).append(values if dtype == np.uint8 else values.astype(np.float32))
 
-    @property
-    def is_images(self) -> bool:
-        return self.arrays[0].dtype == np.uint8 and len(self.shape) == 4
-
-    def joined(self) -> np.ndarray:
-        dtype = np.dtype(np.uint8 if self.arrays[0].dtype == np.uint8 else np.float32)
-        joined, row = np.empty(self.shape, dtype), 0
-        for one in self.arrays:
-            joined[row : row + one.id.shape[0]] = hdf5.values(one)
-            row += one.id.shape[0]
-        return joined
+    def joined(self, key: str) -> np.ndarray:
+        """All rows of ``key``; a placeholder for images."""
+        if key in self.images:
+            return placeholder((self._rows[key], *self._layout[key][0]))
+        return np.concatenate(self._values.pop(key))
 
 
 def _read(
-    path: Path, keys: Iterable[str] | None, filter_key: str | None, group: str = "obs"
+    path: Path, keys: Iterable[str] | None, filter_key: str | None, part: str = "obs"
 ) -> tuple[Episodes, dict[str, list[str]]]:
-    """The episodes with placeholders for images, and where in the file each of these lies."""
+    """The episodes with placeholders for images, and where in the file each of these lies.
+
+    One demonstration is open at a time: HDF5 takes long to close many.
+    """
     with hdf5.opened(path) as file:
         names, data = _demo_names(file, filter_key), hdf5.group(file, "data")
-        demos = [hdf5.group(data, name) for name in names]
-        if group and _is_raw(demos[0]):
-            raise DatasetError(f"{path}: key '{demos[0].name}/obs' is missing: {_advice(path)}")
-        available = sorted(hdf5.names(hdf5.group(demos[0], group))) if group else ["states"]
+        first = hdf5.group(data, names[0])
+        if part and _is_raw(first):
+            raise DatasetError(f"{path}: key '{first.name}/obs' is missing: {_advice(path)}")
+        available = sorted(hdf5.names(hdf5.group(first, part))) if part else ["states"]
         wanted = available if keys is None else sorted(set(keys))
         if missing := sorted(set(wanted) - set(available)):
             raise DatasetError(f"{path}: no observation key {missing}, found {available}")
-        actions = _Column([hdf5.array(demo, "actions") for demo in demos])
-        lengths = [_length(demo, one) for demo, one in zip(demos, actions.arrays, strict=True)]
-        holders = [hdf5.group(demo, group) for demo in demos] if group else demos
-        columns = {key: _Column([hdf5.array(one, key) for one in holders]) for key in wanted}
-        for column in (actions, *columns.values()):
-            _check_column(column.arrays, lengths)
-        everything = [one for column in (actions, *columns.values()) for one in column.arrays]
-        hdf5.check_sizes(file, everything)
-        low = {key: column for key, column in columns.items() if not column.is_images}
-        check_memory(str(path), sum(4 * math.prod(column.shape) for column in (actions, *low.values())))
-        observations = {
-            key: column.joined() if key in low else placeholder(column.shape) for key, column in columns.items()
-        }
-        images = {key: [str(one.name) for one in columns[key].arrays] for key in columns.keys() - low.keys()}
-        ends = np.cumsum(lengths)
-        episodes = Episodes(observations, actions.joined(), ends, str(path), tuple(names), _env_args(file))
-    return episodes, images
+        columns, lengths = _Columns(file), []
+        for name in names:
+            demo = hdf5.group(data, name)
+            actions = hdf5.array(demo, "actions")
+            lengths.append(_length(demo, actions))
+            columns.add("actions", actions, lengths[-1])
+            holder = hdf5.group(demo, part) if part else demo
+            for key in wanted:
+                columns.add(f"obs/{key}", hdf5.array(holder, key), lengths[-1])
+        observations = {key: columns.joined(f"obs/{key}") for key in wanted}
+        joined, ends, env_args = columns.joined("actions"), np.cumsum(lengths), _env_args(file)
+        episodes = Episodes(observations, joined, ends, str(path), tuple(names), env_args)
+    return episodes, {key.removeprefix("obs/"): paths for key, paths in columns.images.items()}
 
 
 def _is_raw(demo: h5py.Group) -> bool:
@@ -280,7 +289,7 @@ def _listed(file: h5py.File, filter_key: str, known: set[str]) -> list[str]:
     where = f"{file.filename}: key '/mask/{filter_key}'"
     mask = hdf5.array(hdf5.group(file, "mask"), filter_key)
     hdf5.check_sizes(file, [mask])
-    listed = hdf5.values(mask, "OS")
+    listed = mask.values("OS")
     if listed.ndim != 1:
         raise DatasetError(f"{where}: expected a list of demonstrations, found an array {listed.shape}")
     names = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in listed]
@@ -291,28 +300,14 @@ def _listed(file: h5py.File, filter_key: str, known: set[str]) -> list[str]:
     return names
 
 
-def _length(demo: h5py.Group, actions: h5py.Dataset) -> int:
-    shape = actions.id.shape
+def _length(demo: h5py.Group, actions: hdf5.Array) -> int:
+    shape = actions.shape
     if shape is None or len(shape) != 2:
         raise DatasetError(f"{hdf5.place(demo, 'actions')}: expected (n_steps, action_dim), found {shape}")
     n_samples = hdf5.whole_number(demo, "num_samples")
     if n_samples not in (None, shape[0]):
         raise DatasetError(f"{hdf5.place(demo, 'actions')} has {shape[0]} rows, but num_samples is {n_samples}")
     return shape[0]
-
-
-def _check_column(arrays: list[h5py.Dataset], lengths: list[int], same_shape: bool = True) -> None:
-    """They must have the rows that actions have, and agree in shape and in being uint8 or not."""
-    first = arrays[0].id
-    wanted, is_uint8 = (first.shape or ())[1:], first.dtype == np.uint8
-    for one, length in zip(arrays, lengths, strict=True):
-        found, dtype = one.id.shape, one.id.dtype
-        expected = (length, *(wanted if same_shape else (found or ())[1:]))
-        if found != expected or (same_shape and (dtype == np.uint8) != is_uint8) or dtype.kind not in hdf5.NUMBERS:
-            kind = first.dtype if same_shape and first.dtype.kind in hdf5.NUMBERS else "numbers"
-            raise DatasetError(
-                f"{one.file.filename}: key {one.name!r}: expected {kind} {expected}, found {dtype} {found}"
-            )
 
 
 def _blocks(path: Path, names: list[str]) -> Iterator[np.ndarray]:
@@ -323,7 +318,7 @@ def _blocks(path: Path, names: list[str]) -> Iterator[np.ndarray]:
             parent: h5py.Group = file
             for one in groups:
                 parent = hdf5.group(parent, one)
-            yield hdf5.values(hdf5.array(parent, last))
+            yield hdf5.array(parent, last).values()
 
 
 FORMAT = Format("robomimic HDF5", is_robomimic_hdf5, read_robomimic_hdf5, describe_robomimic_hdf5, filter_keys=True)

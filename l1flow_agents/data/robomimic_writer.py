@@ -160,7 +160,7 @@ class RobomimicWriter:
             for part in {"obs", "next_obs"} & set(hdf5.names(demo)):
                 holder = hdf5.group(demo, part)
                 arrays |= {f"{part}/{key}": hdf5.array(holder, key) for key in hdf5.names(holder)}
-            self._layout = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
+            self._layout = {name: ((array.shape or ())[1:], array.dtype) for name, array in arrays.items()}
 
 
 def differences(expected: Mapping, found: Mapping, prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -39,6 +39,7 @@ def add_observations(
 ) -> int:
     """Write what ``path`` holds into ``output``, with the observations that belong to its states.
 
+    ``path`` may be a raw file of robosuite's own scripts, whose ``env_info`` says how the environment was made.
     Every stored state is restored and observed; only the last action is stepped, for the last ``next_obs``. Rewards and
     dones are the file's; where it has none, rewards are 1 where the state after the action is a success, dones also at
     the last step. Everything else is copied. Demonstration k of the output is the k-th by number of the input: the
