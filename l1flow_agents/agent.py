@@ -122,7 +122,8 @@ class ChunkAgent(Actor):
     @property
     def env_kwargs(self) -> dict[str, Any]:
         """A copy of the keyword arguments with which ``gymnasium.make`` makes the agent's environment."""
-        return plain(self.provenance.env_kwargs)
+        copied: dict[str, Any] = plain(self.provenance.env_kwargs)
+        return copied
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in SETTINGS:

@@ -56,7 +56,7 @@ class ToolHangExpert(WaypointExpert):
 
     def tip(self) -> np.ndarray:
         """The rod's tip, from the middle of the hole's rim."""
-        return self.frame[0] - self.frame[1].apply(ROD * UP) - self.base[0] - MOUNT
+        return np.asarray(self.frame[0] - self.frame[1].apply(ROD * UP) - self.base[0] - MOUNT)
 
     def depth(self) -> float:
         """How far the tip is down the hole; 0 beside it."""
@@ -130,7 +130,7 @@ class ToolHangExpert(WaypointExpert):
         return (yield from self.unfold(arm))
 
     def frame_grip(self) -> np.ndarray:
-        return self.frame[0] + self.frame[1].apply(FRAME_GRIP + self.offset * UP)
+        return np.asarray(self.frame[0] + self.frame[1].apply(FRAME_GRIP + self.offset * UP))
 
     def grasp(self, position: np.ndarray, top: np.ndarray) -> Pose:
         """The fingers across a lying rod whose upper end will be where ``top`` points; the palm leans towards it."""

@@ -96,7 +96,7 @@ class CoffeeExpert(WaypointExpert):
         return self.at(HOLDER)
 
     def at(self, place: np.ndarray) -> np.ndarray:
-        return self.machine + Rotation.from_euler("z", self.machine_yaw).apply(place)
+        return np.asarray(self.machine + Rotation.from_euler("z", self.machine_yaw).apply(place))
 
     def lost(self) -> bool:
         return bool(np.linalg.norm(self.arm.position - self.pod) > 0.05)

@@ -107,7 +107,7 @@ class CoffeePreparationExpert(CoffeeExpert):
         return super().grasp()[0], downward(self.yaw)
 
     def handle(self) -> np.ndarray:
-        return self.mug + self.mug_rotation.apply(HANDLE)
+        return np.asarray(self.mug + self.mug_rotation.apply(HANDLE))
 
     def under_lid(self, angle: float) -> np.ndarray:
         """Below its front edge when it stands at this angle; where that is inside the lid the hand presses."""

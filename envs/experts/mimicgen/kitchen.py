@@ -83,7 +83,7 @@ class KitchenExpert(WaypointExpert):
         yaw = nearest(yaw_of(self.pot_rotation))
 
         def handle() -> np.ndarray:
-            return self.pot + self.pot_rotation.apply(HANDLE)
+            return np.asarray(self.pot + self.pot_rotation.apply(HANDLE))
 
         if not (yield from arm.pick(lambda: (handle(), downward(yaw)), slope=1.5, hover=0.12)):
             return False
@@ -93,7 +93,7 @@ class KitchenExpert(WaypointExpert):
         yaw = nearest(yaw_of(self.bread_rotation) + np.pi / 2)  # the fingers close across its shorter side
 
         def grip() -> np.ndarray:
-            return self.bread + 0.008 * UP
+            return np.asarray(self.bread + 0.008 * UP)
 
         if not (yield from arm.pick(lambda: (grip(), downward(yaw)), slope=1.5, hover=0.12)):
             return False

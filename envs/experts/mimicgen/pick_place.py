@@ -91,7 +91,7 @@ class PickPlaceExpert(WaypointExpert):
                 gaps = palm[:, None] - self.outline(thing.beside)
                 tight = max(tight, 0.05 - np.linalg.norm(gaps, axis=2).min())
             ways.append((abs(hand) + 500 * max(0.0, tight), hand - yaw))
-        return min(ways)[1]
+        return float(min(ways)[1])
 
     def outline(self, name: str) -> np.ndarray:
         """Points of the object, seen from above: the cereal is a long box along its x axis."""
