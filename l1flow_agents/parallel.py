@@ -38,7 +38,11 @@ def in_order(
     Raises:
         WorkerError: a process died.
     """
-    return in_order_by(partial(nullcontext, function), items, n_workers)
+    return in_order_by(partial(_owning_nothing, function), items, n_workers)
+
+
+def _owning_nothing(function: Callable[[Item], Result]) -> AbstractContextManager[Callable[[Item], Result]]:
+    return nullcontext(function)
 
 
 def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: int) -> Generator[Result, None, None]:
