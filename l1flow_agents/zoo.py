@@ -56,7 +56,7 @@ def find(name: str) -> Path | None:
         return None
     if CHECKOUT is not None and (CHECKOUT / name).is_dir():
         return CHECKOUT / name
-    kept = agents_dir() / f"{name}-{entry['files'][FILES[1]]['sha256'][:8]}"
+    kept = agents_dir() / f"{name}-{entry['files'][FILES[0]]['sha256'][:8]}"  # the configuration names its weights
     return kept if _differing(kept, entry) is None else _fetch(name, entry, kept)
 
 
