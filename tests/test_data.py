@@ -114,6 +114,13 @@ def test_unknown_key_names_the_known_ones(replay):
         open_dataset(replay, keys=["depth"])
 
 
+def test_a_flat_state_has_no_position_in_it(replay):
+    root = zarr.open_group(str(replay), mode="r+")
+    del root["data/state"]
+    root.create_array("data/state", data=np.arange(1, 42), chunks=(16,))
+    assert set(open_dataset(replay).observations) == {"image", "state"}
+
+
 def remove(name):
     return lambda path: (path / name).unlink()
 
