@@ -67,8 +67,8 @@ def agents_dir() -> Path:
 
 def table() -> dict[str, dict[str, Any]]:
     """The agents that are fetched: name -> environment, and size and SHA-256 of each file."""
-    read: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
-    return read
+    agents: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
+    return agents
 
 
 def describe(folder: Path) -> dict[str, dict[str, Any]]:
