@@ -79,6 +79,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     expected = {"agent", "observation_space", "action_space", "env", "weights_sha256"}
     if missing := expected - config.keys():
         raise CheckpointError(f"{path}: {sorted(missing)} missing")
+    return translated(config)
+
+
+def translated(config: dict[str, Any]) -> dict[str, Any]:
+    """A record of format 1 in today's words; the one place where what older versions wrote is known.
+
+    ``bf16`` of an encoder said how its training multiplied, which is ``precision`` of the training now.
+    """
+    agent = config["agent"]
+    if isinstance(agent, dict) and isinstance(agent.get("encoder_kwargs"), dict):
+        agent["encoder_kwargs"].pop("bf16", None)
     return config
 
 
@@ -228,6 +239,12 @@ def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch
     path = folder / TRAINING
     load_strictly(path, _training_tensors(model, optimizer), read_tensors(path))
     return int(folder.name)
+
+
+def newest_record(run_dir: Path) -> dict[str, Any]:
+    """What the newest checkpoint of a run says of its training; empty where there is none."""
+    found = _training_checkpoints(run_dir)
+    return read_config(found[-1])["training"] if found else {}
 
 
 def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

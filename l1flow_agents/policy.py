@@ -9,10 +9,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from l1flow_agents.checks import build
 from l1flow_agents.data.normalizer import ACTION, Normalizer
 from l1flow_agents.methods import METHODS
-from l1flow_agents.names import build, choose
+from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
+from l1flow_agents.networks.trial import check_network
 
 
 class ChunkPolicy(nn.Module):
@@ -41,13 +43,18 @@ class ChunkPolicy(nn.Module):
     ) -> None:
         super().__init__()
         shapes = {key: space.shape for key, space in observation_spaces.items()}
-        self.encoder = build(ObservationEncoder, shapes, n_obs_steps, what="encoder", settings=encoder_kwargs)
-        self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
+        chunk = (horizon, action_space.shape[0])
         network_class = choose(network, NETWORKS, "network")
-        sizes = (horizon, action_space.shape[0], self.encoder.cond_dim)
-        self.network = build(network_class, *sizes, what=network, settings=network_kwargs)
+
+        def parts() -> tuple[ObservationEncoder, nn.Module]:
+            encoder = build(ObservationEncoder, shapes, n_obs_steps, what="encoder", settings=encoder_kwargs)
+            return encoder, build(network_class, *chunk, encoder.cond_dim, what=network, settings=network_kwargs)
+
+        check_network(parts, shapes, n_obs_steps, chunk, network)
+        self.encoder, self.network = parts()
+        self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
         self.method = build(choose(method, METHODS, "method"), what=method, settings=method_kwargs)
-        self.method.fit_to(*sizes)
+        self.method.fit_to(*chunk, self.encoder.cond_dim)
 
     def follow(self, teacher: ChunkPolicy) -> None:
         """Start as a copy of ``teacher``, same network and spaces, whose method this one can be distilled from."""

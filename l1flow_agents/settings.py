@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from l1flow_agents.checks import DATACLASS
 from l1flow_agents.data.chunks import check_chunk_lengths
+from l1flow_agents.kinds import Few, Settings, Text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +17,23 @@ class AgentSettings:
         ConfigError: lengths that do not fit each other.
     """
 
-    network: str
+    __pydantic_config__ = DATACLASS
+
+    network: Text
     """A name in `l1flow_agents.networks.NETWORKS`."""
-    method: str = "l1flow"
+    method: Text = "l1flow"
     """A name in `l1flow_agents.methods.METHODS`."""
-    horizon: int = 16
+    horizon: Few = 16
     """Length of a chunk."""
-    n_obs_steps: int = 2
+    n_obs_steps: Few = 2
     """Observations that a plan looks at."""
-    n_action_steps: int = 8
+    n_action_steps: Few = 8
     """Actions executed before the next plan."""
-    network_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    network_kwargs: Settings = field(default_factory=dict)
     """Settings of the network's class."""
-    encoder_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    encoder_kwargs: Settings = field(default_factory=dict)
     """Settings of `ObservationEncoder`."""
-    method_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    method_kwargs: Settings = field(default_factory=dict)
     """Settings of the method's class."""
 
     def __post_init__(self) -> None:

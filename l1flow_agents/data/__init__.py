@@ -42,14 +42,15 @@ __getattr__ = lazily(
 )
 
 
-def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> Episodes:
+def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, filter_key: str | None = None) -> Episodes:
     """Read the data set at ``path``, whatever its format.
 
     Args:
         keys: observation keys wanted, all by default. Leave out images that nobody needs.
+        filter_key: only the demonstrations listed under ``mask/<filter_key>``; of robomimic files alone.
 
     Raises:
-        DatasetError: missing, damaged, or of a format that is not known.
+        DatasetError: missing, damaged, of a format that is not known, or without that filter key.
     """
     from l1flow_agents.data.robomimic_hdf5 import is_robomimic_hdf5, read_robomimic_hdf5
 
@@ -57,7 +58,11 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> 
     if not path.exists():
         raise DatasetError(f"{path}: no such data set")
     if is_robomimic_hdf5(path):
-        return read_robomimic_hdf5(path, keys)
+        return read_robomimic_hdf5(path, keys, filter_key)
+    if filter_key is not None:
+        raise DatasetError(
+            f"{path}: expected a robomimic file for filter key {filter_key!r}, which no other format has"
+        )
 
     from l1flow_agents.data.replay_zarr import is_replay_zarr, read_replay_zarr
 

@@ -23,8 +23,9 @@ from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
 from l1flow_agents.errors import DatasetError
 from l1flow_agents.policy import ChunkPolicy
-from l1flow_agents.training.config import PRECISIONS, TrainingConfig
+from l1flow_agents.training.config import TrainingConfig
 from l1flow_agents.training.moving_average import MovingAverage
+from l1flow_agents.training.precision import PRECISIONS, choose_precision
 
 if TYPE_CHECKING:
     from l1flow_agents.agent import L1FlowAgent
@@ -65,12 +66,13 @@ def train(
     optimizer = torch.optim.AdamW(
         by_rate(model), lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
     )
+    earlier = checkpoint.newest_record(run_dir).get("precision") if run_dir else None
+    precision = choose_precision(config.precision, agent.device, earlier)
     agent.training_record = {
-        **{"total_steps": total_steps, **asdict(config)},
+        **{"total_steps": total_steps, **asdict(config), "precision": precision},
         "dataset": {"source": Path(dataset.source).name, "episodes": len(dataset), "steps": dataset.n_steps},
         "fingerprint": dataset.fingerprint,
     }
-    precision = PRECISIONS[config.precision]
     first_step = checkpoint.resume(run_dir, agent, model, optimizer) if run_dir else 0
     agent.num_timesteps = first_step
     agent.set_logger(agent.logger if run_dir is None else run_logger(run_dir, first_step))
@@ -93,7 +95,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * group["rate"]
 
-            with torch.autocast(agent.device.type, precision, enabled=precision is not torch.float32):
+            with torch.autocast(agent.device.type, PRECISIONS[precision], enabled=precision != "float32"):
                 loss = model.loss(observations, actions, valid, config.noise_samples)
             optimizer.zero_grad()
             loss.backward()
