@@ -80,11 +80,11 @@ def run_generation(args: argparse.Namespace) -> None:
 def run_agent(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     agent = L1FlowAgent.load(args.run_dir / "agent")
-    agent.n_action_steps = args.n_action_steps or agent.n_action_steps
+    agent = agent.with_settings(n_action_steps=args.n_action_steps or agent.n_action_steps)
     result = evaluate(agent, n_episodes=N_EPISODES, progress_bar=True)
     summary = result.to_dict()
     lengths = episode_lengths(args.dataset)
-    training = agent.training_record
+    training = agent.provenance.training
     score = {name: summary[name] for name in SUMMARY}
     settings = {
         "demonstrations": len(lengths),

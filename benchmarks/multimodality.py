@@ -105,7 +105,7 @@ def trained(task: Fork, steps: int) -> dict[str, L1FlowAgent]:
         settings = {"batch_size": BATCH, "learning_rate": 1e-3, "val_fraction": 0.0, **system.training}
         agent.learn(data, max(int(steps * system.budget), 1), **settings)
         for name, method_kwargs in {**system.rows(), **WITH.get(system.name, {})}.items():
-            rows[name] = agent.with_method_settings(**method_kwargs)
+            rows[name] = agent.with_settings(method_kwargs=method_kwargs)
     return rows
 
 
@@ -167,7 +167,7 @@ def run_pusht(args: argparse.Namespace) -> None:
     for one in results:
         agent = L1FlowAgent.load(args.folder / "runs" / f"{one['system']}-seed{args.seed}" / "agent")
         for name, row in one["rows"].items():
-            acting = agent.with_method_settings(**row["method_kwargs"])
+            acting = agent.with_settings(method_kwargs=row["method_kwargs"])
             plans = [acting.sample(observed(env, *place), N_PLANS) for place in PLACES]
             ends = np.stack([sideways(one) for one in plans])
             left = (ends > 0).mean(axis=1)

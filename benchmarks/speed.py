@@ -104,10 +104,10 @@ def training_step(agent: L1FlowAgent, rounds: int) -> tuple[float, float, float]
     batch = ChunkSampler(demonstrations, agent.horizon, agent.n_obs_steps, agent.n_action_steps)[np.arange(256)]
     observations, _, _ = to_tensors(batch, agent.device)
     model = L1FlowAgent(
-        agent.settings["network"],
+        agent.settings.network,
         (agent.observation_space, agent.action_space),
-        network_kwargs=agent.settings["network_kwargs"],
-        encoder_kwargs=agent.settings["encoder_kwargs"],
+        network_kwargs=agent.settings.network_kwargs,
+        encoder_kwargs=agent.settings.encoder_kwargs,
     ).policy
     model.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

@@ -11,16 +11,17 @@ from l1flow_agents.envs import register_envs
 from l1flow_agents.lazy import lazily
 
 if TYPE_CHECKING:
-    from l1flow_agents.agent import L1FlowAgent
+    from l1flow_agents.agent import ChunkAgent, L1FlowAgent
     from l1flow_agents.data import Episodes
     from l1flow_agents.evaluation import EvaluationResult, evaluate
 
-__all__ = ["Episodes", "EvaluationResult", "L1FlowAgent", "evaluate", "open_dataset"]
+__all__ = ["ChunkAgent", "Episodes", "EvaluationResult", "L1FlowAgent", "evaluate", "open_dataset"]
 __version__ = "0.1.0"
 
 __getattr__ = lazily(
     __name__,
     {
+        "ChunkAgent": "l1flow_agents.agent",
         "Episodes": "l1flow_agents.data",
         "EvaluationResult": "l1flow_agents.evaluation",
         "L1FlowAgent": "l1flow_agents.agent",

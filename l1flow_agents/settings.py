@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from l1flow_agents.checks import DATACLASS
+from l1flow_agents.checks import DATACLASS, checked_arguments
 from l1flow_agents.data.chunks import check_chunk_lengths
+from l1flow_agents.frozen import frozen
 from l1flow_agents.kinds import Few, Settings, Text
+from l1flow_agents.names import plain
 
 
 @dataclass(frozen=True, kw_only=True)
 class AgentSettings:
     """Network, method and lengths of a chunk; what the ``agent`` part of a configuration and of a checkpoint holds.
 
+    Nothing in it can be changed, mappings included; values of NumPy become Python's and lists become tuples.
+
     Raises:
-        ConfigError: lengths that do not fit each other.
+        ConfigError: a value of another kind, or lengths that do not fit each other.
     """
 
     __pydantic_config__ = DATACLASS
@@ -37,4 +42,15 @@ class AgentSettings:
     """Settings of the method's class."""
 
     def __post_init__(self) -> None:
+        given = {one.name: plain(getattr(self, one.name)) for one in fields(self)}
+        for name, value in checked_arguments(type(self), given, "agent").items():
+            object.__setattr__(self, name, frozen(value))
         check_chunk_lengths(self.horizon, self.n_obs_steps, self.n_action_steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as YAML holds them."""
+        return {one.name: plain(getattr(self, one.name)) for one in fields(self)}
+
+
+SETTINGS = tuple(one.name for one in fields(AgentSettings))
+CHANGEABLE = ("n_action_steps", "method_kwargs")  # settings on which trained weights do not, or not all, depend

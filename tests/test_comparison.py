@@ -67,7 +67,7 @@ def test_a_share_of_the_budget(experiment):
         ("onedp", 3): 2,
     }
     student = L1FlowAgent.load("out/runs/onedp-seed3/agent")
-    assert student.teacher["method"] == "ddpm" and student.teacher["steps_done"] == 20
+    assert student.provenance.teacher["method"] == "ddpm" and student.provenance.teacher["steps_done"] == 20
     assert not any("helper" in name for name in student.policy.state_dict())
 
 

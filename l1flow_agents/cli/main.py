@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import gymnasium as gym
+from tqdm import tqdm
 
 from l1flow_agents.cli.parser import parser
 from l1flow_agents.errors import DownloadError, L1FlowError
@@ -45,10 +46,10 @@ def read(words: Sequence[str]) -> argparse.Namespace:
 
 
 class Said(logging.Handler):
-    """Prints what the package logs as the command's own words."""
+    """Prints what the package logs, above a progress bar where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr)
+        tqdm.write(record.getMessage(), file=sys.stderr)
 
 
 def say_what_is_logged() -> None:

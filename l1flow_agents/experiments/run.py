@@ -44,4 +44,4 @@ def new_agent(experiment: Experiment, device: str = "auto") -> L1FlowAgent:
         teacher = L1FlowAgent.load(experiment.teacher, device=device)
         return L1FlowAgent.from_teacher(teacher, settings.method, settings.method_kwargs)
     env = make_env(experiment.env, experiment.env_kwargs)
-    return L1FlowAgent(env=env, seed=experiment.training.seed, device=device, **asdict(settings))
+    return L1FlowAgent(env=env, seed=experiment.training.seed, device=device, **settings.to_dict())

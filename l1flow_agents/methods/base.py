@@ -24,11 +24,13 @@ class Method(nn.Module, ABC):
     Attributes:
         teachers: names of the methods that this one can be distilled from; empty: it learns from data alone.
         helper: a network that only training needs; it learns ``helper_rate`` times as fast, and `save` leaves it out.
+        sampler_settings: names of the settings that only `sample` reads; trained weights may be used under others.
     """
 
     teachers: ClassVar[tuple[str, ...]] = ()
     helper: nn.Module | None
     helper_rate: ClassVar[float] = 1.0
+    sampler_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,6 +27,8 @@ class EDM(Method):
         n_steps: noise levels visited, 2 ``n_steps`` - 1 network evaluations.
     """
 
+    sampler_settings = ("n_steps",)
+
     def __init__(self, *, n_steps: Few = 18) -> None:
         super().__init__()
         if n_steps < 1:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FAST_ON = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # benchmarks/results/precision.json
-log = logging.getLogger(__name__)
 
 
-def choose_precision(precision: str, device: torch.device, earlier: str | None = None) -> str:
-    """What ``auto`` means on ``device``; any other ``precision`` is taken as it is. Says so in the log.
+def decide(precision: str, device: torch.device, earlier: str | None = None) -> tuple[str, str]:
+    """What ``auto`` means on ``device``, and why; any other ``precision`` is taken as it is.
 
     Args:
         earlier: precision of the run that is continued, which ``auto`` keeps on whatever machine.
     """
     if precision != "auto":
-        chosen, why = precision, "as set"
-    elif earlier is not None:
-        chosen, why = earlier, "as this run began"
-    else:
-        chosen, why = fastest(device)
-    log.info("precision: %s (%s)", chosen, why)
-    return chosen
+        return precision, "as set"
+    if earlier is not None:
+        return earlier, "as this run began"
+    return fastest(device)
 
 
 def fastest(device: torch.device) -> tuple[str, str]:
