@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text())
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not plain YAML ({' '.join(str(error).split())})") from error
+        raise ConfigError(f"{path}: expected a YAML file ({' '.join(str(error).split())})") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
