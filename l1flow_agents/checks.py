@@ -46,6 +46,7 @@ KINDS = {
     "less_than": "less than {lt:g}",
     "less_than_equal": "at most {le:g}",
     "literal_error": "one of {expected}",
+    "is_instance_of": "{class}",
 }
 
 
@@ -115,26 +116,29 @@ def _told(kind: Any, name: str, error: ErrorDetails) -> str:
     place = ".".join(shown(part)[1:-1] for part in location if part != "[key]") or "it"
     context = cast(dict[str, Any], error.get("ctx") or {})
     if error["type"] == "unexpected_keyword_argument":
-        return _unknown(kind, tuple(location))
+        return _unknown(kind, name, [str(part) for part in error["loc"]])
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{place} is missing"
     if error["type"] == "value_error":
         raised = str(context["error"])
         if not raised.startswith("must "):  # a rule between settings, which names them
-            return f"{place}: {raised}"
+            return f"{'.'.join(location)}: {raised}" if location else raised
         return f"{place} {raised}, got {shown(error['input'])}"
+    if error["type"] == "is_instance_of":
+        context["class"] = {"Sequence": "a list", "Mapping": "a mapping"}.get(context["class"], context["class"])
     expected = KINDS.get(error["type"], error["msg"].removeprefix("Input should be ")).format(**context)
     return f"{place} must be {expected}, got {shown(error['input'])}"
 
 
-def _unknown(kind: Any, location: tuple[str, ...]) -> str:
+def _unknown(kind: Any, name: str, location: list[str]) -> str:
     """The message about a name that no field of the dataclass at its place has."""
-    *parents, name = location
+    *parents, unknown = location
     for parent in parents:
         hint = typing.get_type_hints(kind).get(parent)
         kind = next((part for part in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(part)), None)
+    owner = ".".join(filter(None, [name, *parents])) or "it"
     try:
-        check_names([name], [field.name for field in dataclasses.fields(kind)], ".".join(parents) or "it")
+        check_names([unknown], [field.name for field in dataclasses.fields(kind)], owner)
     except ConfigError as error:
         return str(error)
-    return f"{'.'.join(location)} is unknown"
+    return f"{owner} has no setting {shown(unknown)}"

@@ -65,4 +65,4 @@ class TrainingConfig:
         Raises:
             ConfigError: names every setting that is unknown, with the nearest one, or out of range.
         """
-        return read_as(cls, settings, "training")
+        return read_as(cls, settings, name="training")
