@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from l1flow_agents.errors import ConfigError
@@ -99,6 +99,8 @@ def _adapter(kind: Any) -> TypeAdapter:
         return _cached(kind)
     except TypeError:  # an annotation that cannot be hashed
         return TypeAdapter(kind)
+    except PydanticUserError:  # one that pydantic does not know, of somebody's own class
+        return TypeAdapter(Any)
 
 
 def _kinds(function: Callable[..., Any]) -> dict[str, Any]:
