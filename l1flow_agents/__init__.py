@@ -7,8 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from l1flow_agents.envs import register_envs
 from l1flow_agents.lazy import lazily
+
+try:
+    from l1flow_agents.envs import register_envs
+except ModuleNotFoundError as error:
+    if error.name != "l1flow_agents.envs":
+        raise
+    raise ImportError(
+        "l1flow_agents/envs and l1flow_agents/wrappers must be links to the folders beside the package; on Windows: "
+        "switch developer mode on and clone with `git clone -c core.symlinks=true`"
+    ) from None
 
 if TYPE_CHECKING:
     from l1flow_agents.agent import ChunkAgent, L1FlowAgent

@@ -22,10 +22,11 @@ from l1flow_agents.data import Episodes
 from l1flow_agents.device import pick_device
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
-from l1flow_agents.names import check_names, choose, plain
-from l1flow_agents.policy import ChunkPolicy, check_same_weights
+from l1flow_agents.methods.base import check_sampler_only
+from l1flow_agents.names import choose, plain
+from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, spec_of, versions
-from l1flow_agents.settings import CHANGEABLE, SETTINGS, AgentSettings
+from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
 from l1flow_agents.spaces import (
     BARE,
     EnvOrSpaces,
@@ -129,12 +130,11 @@ class ChunkAgent(Actor):
         return plain(self.provenance.env_kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in CHANGEABLE:
-            raise ConfigError(
-                f"{name} of an agent is fixed; agent.with_settings({name}={value!r}) gives one that differs in it"
-            )
-        if name in SETTINGS or name == "settings":
-            raise ConfigError(f"{name} is fixed, since the weights depend on it; make and train another agent")
+        if name in SETTINGS:
+            check_changeable(self.settings, {name: value})
+            raise ConfigError(f"{name} is frozen; agent.with_settings({name}={value!r}) gives an agent with it")
+        if name == "settings":
+            raise ConfigError("settings are frozen; agent.with_settings(...) gives an agent with others")
         super().__setattr__(name, value)
 
     def with_settings(self, *, device: str | torch.device | None = None, **changes: Any) -> ChunkAgent:
@@ -154,10 +154,11 @@ class ChunkAgent(Actor):
             >>> agent.with_settings(n_action_steps=4, method_kwargs={"t_mid": 0.4}).n_action_steps
             4
         """
-        check_names(changes, [*SETTINGS, "device"], "agent")
+        check_changeable(self.settings, changes)
         new = replace(self.settings, **changes)
-        new = replace(new, method_kwargs={**self.settings.method_kwargs, **new.method_kwargs})
-        check_same_weights(self.settings, new)
+        trained = self.settings.method_kwargs
+        check_sampler_only(new.method, METHODS[new.method], trained, new.method_kwargs)
+        new = replace(new, method_kwargs={**trained, **new.method_kwargs})
         other = self._like(new, self.device if device is None else device)
         other.policy.load_state_dict(self.policy.kept_state())
         other.provenance = self.provenance if new == self.settings else replace(self.provenance, score={})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import partial
 
@@ -13,12 +12,11 @@ from torch import Tensor, nn
 
 from l1flow_agents.checks import build
 from l1flow_agents.data.normalizer import ACTION, Normalizer
-from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
-from l1flow_agents.names import check_names, choose
+from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.networks.trial import check_network
-from l1flow_agents.settings import CHANGEABLE, SETTINGS, AgentSettings
+from l1flow_agents.settings import AgentSettings
 
 
 class ChunkPolicy(nn.Module):
@@ -105,23 +103,3 @@ def to_tensor(array: np.ndarray, device: torch.device) -> Tensor:
     if array.dtype != np.uint8:
         array = array.astype(np.float32, copy=False)  # here, since torch lacks some of NumPy's dtypes and byte orders
     return torch.from_numpy(array).to(device)
-
-
-def check_same_weights(old: AgentSettings, new: AgentSettings) -> None:
-    """Raise ConfigError unless weights trained under ``old`` mean the same under ``new``."""
-    for name in SETTINGS:
-        if name not in CHANGEABLE and getattr(old, name) != getattr(new, name):
-            raise ConfigError(
-                f"{name} is {getattr(old, name)!r}, on which the weights depend; expected some of "
-                f"{[*CHANGEABLE, 'device']}, or make and train another agent"
-            )
-    method = METHODS[old.method]
-    defaults = {name: one.default for name, one in inspect.signature(method).parameters.items()}
-    check_names(new.method_kwargs, defaults, old.method)
-    trained = {**defaults, **old.method_kwargs}
-    for name, value in new.method_kwargs.items():
-        if value != trained[name] and name not in method.sampler_settings:
-            raise ConfigError(
-                f"{old.method}: {name} is {trained[name]!r}, on which the weights depend; expected some of "
-                f"{list(method.sampler_settings)}, which only its sampler reads"
-            )

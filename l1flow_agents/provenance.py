@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -70,12 +71,11 @@ class Provenance:
 
 def spec_of(env: Any) -> tuple[str | None, dict[str, Any]]:
     """Id and keyword arguments with which the environment, or one of a vector of them, can be made again."""
-    if isinstance(env, VecEnv):
-        spec = env.get_attr("spec", 0)[0]
-    elif isinstance(env, VectorEnv):  # its own spec describes the vector
-        spec = env.unwrapped.get_attr("spec")[0] if hasattr(env.unwrapped, "get_attr") else None
-    else:
-        spec = env.spec if isinstance(env, gym.Env) else None
+    spec = env.spec if isinstance(env, gym.Env) else None
+    if isinstance(env, VecEnv | VectorEnv):  # a vector's own spec, where it has one, describes the vector
+        inner: Any = env if isinstance(env, VecEnv) else env.unwrapped
+        with suppress(AttributeError, NotImplementedError):  # a vector that is not made of environments
+            spec = inner.get_attr("spec")[0]
     if spec is None:
         return None, {}
     return spec.id, {name: value for name, value in spec.kwargs.items() if name != "render_mode"}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from l1flow_agents.checks import DATACLASS, checked_arguments
 from l1flow_agents.data.chunks import check_chunk_lengths
+from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import frozen
 from l1flow_agents.kinds import Few, Settings, Text
-from l1flow_agents.names import plain
+from l1flow_agents.names import check_names, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +56,14 @@ class AgentSettings:
 
 SETTINGS = tuple(one.name for one in fields(AgentSettings))
 CHANGEABLE = ("n_action_steps", "method_kwargs")  # settings on which trained weights do not, or not all, depend
+
+
+def check_changeable(settings: AgentSettings, changes: Mapping[str, Any]) -> None:
+    """Raise ConfigError if ``changes`` touch what trained weights depend on; the value that is there is no change."""
+    check_names(changes, SETTINGS, "agent")
+    for name, value in changes.items():
+        if name not in CHANGEABLE and frozen(plain(value)) != getattr(settings, name):
+            raise ConfigError(
+                f"{name} is {getattr(settings, name)!r} and the weights depend on it; what may change is "
+                f"{', '.join(CHANGEABLE)} and device, by agent.with_settings(...)"
+            )

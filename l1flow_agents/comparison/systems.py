@@ -14,6 +14,7 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments.reading import read_yaml
 from l1flow_agents.kinds import Part, Settings, Text
 from l1flow_agents.methods import METHODS
+from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import choose, shown
 from l1flow_agents.training import TrainingConfig
 
@@ -49,6 +50,7 @@ class System:
         TrainingConfig.from_settings(self.training)
         for row, settings in self.rows().items():
             build(cls, what=row, settings=settings)
+            check_sampler_only(row, cls, self.method_kwargs, settings)
         if bool(cls.teachers) != (self.teacher is not None):
             raise ConfigError(f"expected {'a teacher' if cls.teachers else 'no teacher'} for {self.method}")
 
