@@ -1,8 +1,8 @@
 """What a user wrote, held against types: every mistake is one line of a ConfigError, with its place.
 
 Pydantic does the checking: its TypeAdapter takes the dataclasses and signatures as they are, converts what YAML reads
-as text (1e-4), and reports every mistake with its place. draccus stops at the first mistake, reads true as 1 and knows no
-ranges; jsonargparse takes null for a part; tyro reads command lines, not files, and ends the process on a mistake.
+as text (1e-4), and reports every mistake with its place. draccus stops at the first mistake, reads true as 1 and knows
+no ranges; jsonargparse takes null for a part; tyro reads command lines, not files, and ends the process on a mistake.
 """
 
 from __future__ import annotations
