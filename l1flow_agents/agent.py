@@ -24,6 +24,7 @@ from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import choose, plain
+from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, spec_of, versions
 from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
@@ -56,8 +57,8 @@ class ChunkAgent(Actor):
         horizon: length of a chunk.
         n_obs_steps: observations that a plan looks at.
         n_action_steps: actions executed before the next plan.
-        network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder` and
-            of the method class.
+        network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder`
+            (which may name parts of observations, see `networks.parts`) and of the method class.
         seed: of the initial weights.
         device: ``auto`` takes a GPU where there is one.
 
@@ -92,6 +93,7 @@ class ChunkAgent(Actor):
         seed: int = 0,
         device: str | torch.device = "auto",
     ) -> None:
+        env, picked = opened(env), pick_device(device)
         settings = AgentSettings(
             network=network,
             method=method,
@@ -99,10 +101,9 @@ class ChunkAgent(Actor):
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
             network_kwargs=network_kwargs or {},
-            encoder_kwargs=encoder_kwargs or {},
+            encoder_kwargs=numbered(encoder_kwargs or {}, getattr(getattr(env, "unwrapped", env), "layouts", {})),
             method_kwargs=method_kwargs or {},
         )
-        env, picked = opened(env), pick_device(device)
         observation_space, action_space = spaces_of(env)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -127,7 +128,8 @@ class ChunkAgent(Actor):
     @property
     def env_kwargs(self) -> dict[str, Any]:
         """A copy of the keyword arguments with which ``gymnasium.make`` makes the agent's environment."""
-        return plain(self.provenance.env_kwargs)
+        copied: dict[str, Any] = plain(self.provenance.env_kwargs)
+        return copied
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in SETTINGS:

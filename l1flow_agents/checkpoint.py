@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,13 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from l1flow_agents.errors import CheckpointError
-from l1flow_agents.files import sync
+from l1flow_agents.files import old_name, replaced_folder
 from l1flow_agents.names import nearest
 from l1flow_agents.provenance import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from l1flow_agents.policy import ChunkPolicy
 
 FORMAT = 1
@@ -165,34 +160,7 @@ def _from_hub(repo_id: str) -> Path:
 # ---- files --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``path`` when the block ends well, and vanishes otherwise."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        scratch.chmod(0o755)
-        yield scratch
-        for file in scratch.iterdir():
-            sync(file)
-        sync(scratch)
-        if path.exists():
-            shutil.rmtree(old_name(path), ignore_errors=True)
-            os.rename(path, old_name(path))
-        os.rename(scratch, path)
-        shutil.rmtree(old_name(path), ignore_errors=True)
-        sync(path.parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-
-
 def without_suffix(path: str | os.PathLike) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
     path = Path(path)
     return path.with_suffix("") if path.suffix == ".zip" else path
-
-
-def old_name(path: Path) -> Path:
-    return path.with_name(path.name + ".old")

@@ -62,7 +62,7 @@ def check_changeable(settings: AgentSettings, changes: Mapping[str, Any]) -> Non
     """Raise ConfigError if ``changes`` touch what trained weights depend on; the value that is there is no change."""
     check_names(changes, SETTINGS, "agent")
     for name, value in changes.items():
-        if name not in CHANGEABLE and frozen(plain(value)) != getattr(settings, name):
+        if name not in CHANGEABLE and frozen(value) != getattr(settings, name):
             raise ConfigError(
                 f"{name} is {getattr(settings, name)!r} and the weights depend on it; what may change is "
                 f"{', '.join(CHANGEABLE)} and device, by agent.with_settings(...)"

@@ -22,7 +22,7 @@ from conftest import ACTION, BARE, OBSERVATION, STATE, TINY, random_observation
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from l1flow_agents import L1FlowAgent, checkpoint
+from l1flow_agents import L1FlowAgent, checkpoint, files
 from l1flow_agents.errors import CheckpointError, ConfigError
 
 ODD = spaces.Dict(
@@ -383,7 +383,7 @@ def test_a_save_that_fails_changes_nothing(saved, make_agent, monkeypatch, broke
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, broken, fail)
+    monkeypatch.setattr(files if broken == "sync" else checkpoint, broken, fail)
     with pytest.raises(OSError, match="disk full"):
         make_agent(seed=9).save(saved)
     monkeypatch.undo()

@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"errors", "files", "lazy", "rotations", "seeds"},
-    {"device", "frozen", "names", "parallel", "video"},
+    {"demonstration", "device", "layouts", "names", "parallel", "video"},
+    {"frozen"},
     {"data", "envs", "wrappers"},
     {"demonstrations", "methods", "networks", "provenance", "settings", "spaces"},
     {"policy", "state"},

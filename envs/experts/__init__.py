@@ -22,7 +22,8 @@ EXPERTS = {
     **{
         f"{task}_{variant}-v0": f"mimicgen.{expert}"
         for task, variants, expert in [
-            ("Square", "D0 D1 D2", "square:SquareExpert"),
+            ("Square", "D0", "square:SquareExpert"),
+            ("Square", "D1 D2", "square:MovedPegExpert"),
             ("Stack", "D0 D1", "stack:StackExpert"),
             ("StackThree", "D0 D1", "stack:StackThreeExpert"),
             ("ThreePieceAssembly", "D0 D1 D2", "three_piece_assembly:ThreePieceAssemblyExpert"),
@@ -30,7 +31,8 @@ EXPERTS = {
             ("PickPlace", "D0", "pick_place:PickPlaceExpert"),
             ("HammerCleanup", "D0 D1", "hammer_cleanup:HammerCleanupExpert"),
             ("MugCleanup", "D0 D1", "mug_cleanup:MugCleanupExpert"),
-            ("Kitchen", "D0 D1", "kitchen:KitchenExpert"),
+            ("Kitchen", "D0", "kitchen:KitchenExpert"),
+            ("Kitchen", "D1", "kitchen:MovedKitchenExpert"),
             ("Threading", "D0 D1 D2", "needle_threading:ThreadingExpert"),
             ("Coffee", "D0 D1 D2", "coffee:CoffeeExpert"),
             ("CoffeePreparation", "D0 D1", "coffee_preparation:CoffeePreparationExpert"),

@@ -78,7 +78,9 @@ class Experiment:
         agent = self.agent
         network, method = choose(agent.network, NETWORKS, "network"), choose(agent.method, METHODS, "method")
         checked_arguments(network, agent.network_kwargs, agent.network, SIZES)
-        checked_arguments(ObservationEncoder, agent.encoder_kwargs, "encoder", ENCODER_SIZES)
+        # those two may name parts of observations, which only the environment knows: the agent checks them
+        encoder = {name: value for name, value in agent.encoder_kwargs.items() if name not in ("quaternions", "turns")}
+        checked_arguments(ObservationEncoder, encoder, "encoder", ENCODER_SIZES)
         checked_arguments(method, agent.method_kwargs, agent.method)
 
     @classmethod

@@ -114,7 +114,7 @@ class Training:
         with torch.autocast(device.type, self.precision, enabled=self.precision is not torch.float32):
             loss = self.model.loss(observations, actions, valid, config.noise_samples)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
         self.optimizer.step()
         self.ema.update(self.step)
