@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from l1flow_agents import zoo
 from l1flow_agents.errors import CheckpointError
 from l1flow_agents.files import old_name, replaced_folder
 from l1flow_agents.names import nearest
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-BUNDLED = Path(str(files("l1flow_agents"))) / "bundled"
 
 
 # ---- agents -------------------------------------------------------------------------------------------------------
@@ -116,33 +115,24 @@ def load_strictly(path: Path, target: Mapping[str, Tensor], source: Mapping[str,
 
 
 def find(name: str | os.PathLike) -> Path:
-    """The folder that a path, a bundled name or a Hugging Face Hub id ``owner/name`` stands for.
+    """The folder that a path, a published name or a Hugging Face Hub id ``owner/name`` stands for.
 
     Raises:
-        CheckpointError: nothing of that name.
+        CheckpointError: nothing of that name. DownloadError: a published agent could not be fetched.
     """
     path = without_suffix(name)
-    for candidate in (path, old_name(path), BUNDLED / path):
+    for candidate in (path, old_name(path)):
         if candidate.is_dir():
             return candidate
+    if (published := zoo.find(str(path))) is not None:
+        return published
     if path.is_file() or Path(name).is_file():
         raise CheckpointError(f"{name}: expected a checkpoint folder, found a file")
     # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) and not Path(name).parent.is_dir():
         return _from_hub(str(name))
-    hint = nearest(str(name), bundled_names())
-    raise CheckpointError(f"no checkpoint folder {str(name)!r}; bundled agents are {bundled_names()}{hint}")
-
-
-def bundled_names() -> list[str]:
-    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
-
-
-def bundled_for(env_id: str) -> list[str]:
-    """Names of bundled agents trained for ``env_id``, those that need no picture first."""
-    configs = {name: read_config(BUNDLED / name) for name in bundled_names()}
-    fitting = [name for name, config in configs.items() if config["env"]["id"] == env_id]
-    return sorted(fitting, key=lambda name: (configs[name]["env"]["kwargs"].get("obs_type") != "state", name))
+    hint = nearest(str(name), zoo.names())
+    raise CheckpointError(f"no checkpoint folder {str(name)!r}; published agents are {zoo.names()}{hint}")
 
 
 def _from_hub(repo_id: str) -> Path:
@@ -153,7 +143,7 @@ def _from_hub(repo_id: str) -> Path:
     except Exception as error:  # the Hub's client raises many kinds; a name that cannot be had is one error here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{repo_id!r} is neither a folder nor a bundled agent {bundled_names()}, and the Hub answered: {reason}"
+            f"{repo_id!r} is neither a folder nor a published agent {zoo.names()}, and the Hub answered: {reason}"
         ) from error
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from l1flow_agents.checks import DATACLASS, read_as
+from l1flow_agents.data.actions import OUTSIDE
 from l1flow_agents.data.symmetry import SYMMETRIES
 from l1flow_agents.kinds import Count, Few, NotNegative, Positive, Share, Whole
 from l1flow_agents.names import choose
@@ -43,6 +44,8 @@ class TrainingConfig:
     """Of matrix products in the loss; weights stay float32. ``auto`` takes what is faster on the device."""
     symmetry: str = ""
     """A name in `data.symmetry.SYMMETRIES`: each of its maps is applied to half of the windows."""
+    actions: str = "refuse"
+    """Of demonstrations that lie outside the action space: ``refuse`` the data, or ``clip`` them."""
     val_fraction: Share = 0.02
     """Episodes held out."""
     log_every: Count = 100
@@ -57,6 +60,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.symmetry:
             choose(self.symmetry, SYMMETRIES, "symmetry")
+        choose(self.actions, OUTSIDE, "what to do with actions outside the action space")
 
     @classmethod
     def from_settings(cls: type[C], settings: Mapping[str, Any]) -> C:
