@@ -13,7 +13,9 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,9 @@ from l1flow_agents import L1FlowAgent
 STATE = spaces.Dict({"state": spaces.Box(-1, 1, (23,), np.float32)})
 PICTURE = spaces.Dict({"image": spaces.Box(0, 255, (84, 84, 3), np.uint8)})
 ACTION = spaces.Box(-1, 1, (7,), np.float32)
-NETWORKS = {  # name -> network, space, its settings, batch size
+NETWORKS: dict[
+    str, tuple[str, spaces.Dict, dict[str, Any], int]
+] = {  # name -> network, space, its settings, batch size
     "mlp (square-state)": ("mlp", STATE, {"network_kwargs": {"width": 384, "depth": 3}}, 256),
     "unet (64, 128, 256)": ("unet", STATE, {"network_kwargs": {"dims": (64, 128, 256)}}, 128),
     "unet (256, 512, 1024), published": (
@@ -56,7 +60,7 @@ def main() -> None:
     for name, (network, space, settings, batch_size) in NETWORKS.items():
         agent = L1FlowAgent(network, (space, ACTION), device=args.device, **settings)
         step = training_step(agent, batch_size)
-        ratio, coarse, exact = compare(lambda s=step: s(torch.bfloat16), lambda s=step: s(torch.float32), args.rounds)
+        ratio, coarse, exact = compare(partial(step, torch.bfloat16), partial(step, torch.float32), args.rounds)
         rows.append({"step": name, "batch": batch_size, "ratio": ratio, "bfloat16_s": coarse, "float32_s": exact})
         print(f"{name:36} {ratio:6.2f}   bfloat16 {coarse * 1e3:9.2f} ms   float32 {exact * 1e3:9.2f} ms", flush=True)
     if args.json:
@@ -89,7 +93,7 @@ def training_step(agent: L1FlowAgent, batch_size: int) -> Callable[[torch.dtype]
         with torch.autocast(agent.device.type, precision, enabled=precision is not torch.float32):
             loss = model.loss(observations, actions, valid)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss.item()
 
@@ -107,7 +111,7 @@ def compare(ours: Callable[[], object], floor: Callable[[], object], rounds: int
             times.append(time.perf_counter() - begin)
         pairs.append(times)
     ours_times, floor_times = np.array(pairs[2:]).T  # the first rounds warm up
-    return tuple(float(np.median(side)) for side in (ours_times / floor_times, ours_times, floor_times))
+    return float(np.median(ours_times / floor_times)), float(np.median(ours_times)), float(np.median(floor_times))
 
 
 if __name__ == "__main__":

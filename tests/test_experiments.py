@@ -9,17 +9,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.cli import main
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.experiments import Experiment, config_names, new_agent, read_experiment, run_experiment
 from l1flow_agents.experiments.describe import described_settings
-from l1flow_agents.networks import NETWORKS
+from l1flow_agents.networks import ObservationEncoder
+from l1flow_agents.networks.trial import check_network
 from l1flow_agents.training.precision import decide
 
-BOX = spaces.Box(-1, 1, (3,), np.float32)
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 TINY = """
 env: PushT-v0
@@ -121,18 +120,21 @@ def test_sizes_that_make_no_network(make_agent, network, settings, reason):
         make_agent(network, network_kwargs=settings)
 
 
-def test_a_network_is_tried_out_before_it_gets_memory(make_agent, monkeypatch):
-    class Wrong(torch.nn.Module):
-        def __init__(self, horizon, action_dim, cond_dim):
+def test_a_network_is_tried_out_before_it_gets_memory():
+    class Deaf(torch.nn.Module):
+        def __init__(self, cond_dim: int) -> None:
             super().__init__()
-            self.layer = torch.nn.Linear(cond_dim + 1, horizon * action_dim)
+            self.layer = torch.nn.Linear(cond_dim + 1, 4)
 
         def forward(self, x, t, cond):
             return self.layer(cond)
 
-    monkeypatch.setitem(NETWORKS, "wrong", Wrong)
-    with pytest.raises(ConfigError, match="wrong: these settings make no network: "):
-        L1FlowAgent("wrong", (BOX, BOX), device="cpu")
+    def make():
+        encoder = ObservationEncoder({"pos": (3,)}, 2)
+        return encoder, Deaf(encoder.cond_dim)
+
+    with pytest.raises(ConfigError, match="deaf: these settings make no network: "):
+        check_network(make, {"pos": (3,)}, 2, (16, 3), "deaf")
 
 
 def test_several_mistakes_come_in_one_message(folder):

@@ -90,7 +90,8 @@ class Experiment:
         Raises:
             ConfigError: names every setting that is missing, unknown or out of range; begins with ``where``.
         """
-        return read_as(cls, values, where)
+        experiment: Experiment = read_as(cls, values, where)
+        return experiment
 
     def changed(self, **parts: Mapping[str, Any] | str | None) -> Experiment:
         """The experiment with other values, those of a part by their names: ``changed(training={"seed": 1})``."""

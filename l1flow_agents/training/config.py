@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from l1flow_agents.data.actions import OUTSIDE
 from l1flow_agents.data.symmetry import SYMMETRIES
 from l1flow_agents.kinds import Count, Few, NotNegative, Positive, Share, Whole
 from l1flow_agents.names import choose
+from l1flow_agents.training.precision import Precision
 
 C = TypeVar("C", bound="TrainingConfig")
 
@@ -40,7 +41,7 @@ class TrainingConfig:
     without state has."""
     noise_samples: Few = 1
     """Draws of noise and flow time for each window; more of them use an expensive encoding better."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """Of matrix products in the loss; weights stay float32. ``auto`` takes what is faster on the device."""
     symmetry: str = ""
     """A name in `data.symmetry.SYMMETRIES`: each of its maps is applied to half of the windows."""
@@ -69,4 +70,5 @@ class TrainingConfig:
         Raises:
             ConfigError: names every setting that is unknown, with the nearest one, or out of range.
         """
-        return read_as(cls, settings, name="training")
+        config: C = read_as(cls, settings, name="training")
+        return config

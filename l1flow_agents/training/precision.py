@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import torch
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Chosen = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: dict[Chosen, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FAST_ON = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}  # benchmarks/results/precision.json
 
 
-def decide(precision: str, device: torch.device, earlier: str | None = None) -> tuple[str, str]:
+def decide(precision: Precision, device: torch.device, earlier: Chosen | None = None) -> tuple[Chosen, str]:
     """What ``auto`` means on ``device``, and why; any other ``precision`` is taken as it is.
 
     Args:
@@ -21,7 +25,7 @@ def decide(precision: str, device: torch.device, earlier: str | None = None) -> 
     return fastest(device)
 
 
-def fastest(device: torch.device) -> tuple[str, str]:
+def fastest(device: torch.device) -> tuple[Chosen, str]:
     """The faster precision of a training step, and why.
 
     bfloat16 pays where the processor multiplies it; where it does not, a step takes 7 to 21 times as long (AVX2).
@@ -32,7 +36,8 @@ def fastest(device: torch.device) -> tuple[str, str]:
         return "float32", "this GPU does not multiply bfloat16"
     if device.type != "cpu":
         return "float32", f"bfloat16 was never measured on {device.type}"
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # what oneDNN goes by; older versions do not tell
+    tell = getattr(torch.cpu, "get_capabilities", dict)  # older versions do not tell
+    capabilities: dict[str, Any] = tell()
     for name, words in FAST_ON.items():
         if capabilities.get(name):
             return "bfloat16", f"this processor has {words}"
