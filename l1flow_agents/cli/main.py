@@ -23,8 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say_what_is_logged()
     try:
         set_threads(getattr(arguments, "threads", None))
-        code: int = arguments.run(arguments)
-        return code
+        return int(arguments.run(arguments))
     except (L1FlowError, gym.error.Error) as error:
         print(f"l1flow: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, (DownloadError, RuntimeError)) else 2
