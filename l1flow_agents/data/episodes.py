@@ -64,7 +64,7 @@ class Episodes:
     def _converted(self, name: str, value: Any) -> np.ndarray:
         """As an array of whole or floating numbers."""
         try:
-            array = np.asanyarray(value)
+            array: np.ndarray = np.asanyarray(value)
         except ValueError as error:  # rows of different lengths
             raise DatasetError(f"{self.source}: key {name!r} is no array ({error})") from None
         if array.dtype.kind not in "fiub" or array.ndim == 0:
