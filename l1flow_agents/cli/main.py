@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.command_line = shlex.join(["l1flow", *words])
     try:
         set_threads(getattr(arguments, "threads", None))
-        return arguments.run(arguments)
+        return int(arguments.run(arguments))
     except (L1FlowError, gym.error.Error) as error:
         print(f"l1flow: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, (DownloadError, RuntimeError)) else 2
