@@ -18,6 +18,7 @@ from l1flow_agents import checkpoint
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.data.normalizer import ACTION, is_image
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import choose, plain
@@ -80,7 +81,7 @@ class L1FlowAgent:
     ) -> None:
         check_chunk_lengths(horizon, n_obs_steps, n_action_steps)
         self.observation_space, self.action_space = spaces_of(env)
-        self.env_id, self.env_kwargs = spec_of(env)
+        self.env_description = EnvDescription.of(env) if isinstance(env, gym.Env) else None
         self.horizon, self.n_obs_steps, self.n_action_steps = horizon, n_obs_steps, n_action_steps
         self.device = pick_device(device)
         self.settings: dict[str, Any] = {
@@ -111,6 +112,28 @@ class L1FlowAgent:
         self.teacher: dict[str, Any] = {}  # what it was distilled from
         self._logger = Logger(None, [])
         self._env = env if isinstance(env, gym.Env) else None
+
+    # ---- its environment ------------------------------------------------------------------------------------------
+
+    @property
+    def env_id(self) -> str | None:
+        """The id of the environment that the agent was made for, None if it was made from spaces."""
+        return self.env_description.usable_id if self.env_description else None
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """Arguments of that environment, for ``gymnasium.make(agent.env_id, **agent.env_kwargs)``."""
+        return dict(self.env_description.kwargs) if self.env_description else {}
+
+    def make_env(self, **kwargs: Any) -> gym.Env:
+        """The agent's environment again, with its step limit and wrappers; ``kwargs`` as in `gymnasium.make`.
+
+        Raises:
+            ConfigError: it is not known, or cannot be made again; names what is in the way.
+        """
+        if self.env_description is None:
+            raise ConfigError("the agent does not know its environment: it was made from spaces")
+        return self.env_description.maker()(**kwargs)
 
     # ---- acting ---------------------------------------------------------------------------------------------------
 
@@ -290,7 +313,7 @@ class L1FlowAgent:
             raise ConfigError(f"{method}: expected {wanted}, got one of method {teacher.settings['method']}")
         settings: dict[str, Any] = {**teacher.settings, "method": method, "method_kwargs": dict(method_kwargs or {})}
         student = cls(env=(teacher.observation_space, teacher.action_space), device=teacher.device, **settings)
-        student.env_id, student.env_kwargs = teacher.env_id, dict(teacher.env_kwargs)
+        student.env_description = teacher.env_description
         student.policy.follow(teacher.policy)
         student.policy.eval().requires_grad_(False)
         student.teacher = plain(
@@ -302,7 +325,7 @@ class L1FlowAgent:
         """The same weights under other settings of the method, such as ``n_steps`` or ``t_mid`` of its sampler."""
         settings = {**self.settings, "method_kwargs": {**self.settings["method_kwargs"], **changed}}
         other = type(self)(env=(self.observation_space, self.action_space), device=self.device, **settings)
-        other.env_id, other.env_kwargs = self.env_id, dict(self.env_kwargs)
+        other.env_description = self.env_description
         other.policy.load_state_dict(self.policy.kept_state())
         other.num_timesteps, other.training_record, other.teacher = (
             self.num_timesteps,
@@ -361,7 +384,7 @@ class L1FlowAgent:
         """All but the weights, as plain values; what ``config.yaml`` holds."""
         config = {
             "agent": self.settings,
-            "env": {"id": self.env_id, "kwargs": self.env_kwargs},
+            "env": self.env_description.to_dict() if self.env_description else {"id": None},
             "observation_space": {key: checkpoint.space_to_dict(box) for key, box in self.spaces_by_key.items()},
             "bare_observation": not isinstance(self.observation_space, spaces.Dict),
             "action_space": checkpoint.space_to_dict(self.action_space),
@@ -395,7 +418,7 @@ class L1FlowAgent:
             observation_space = boxes[BARE] if config.get("bare_observation") else spaces.Dict(list(boxes.items()))
             action_space = checkpoint.space_from_dict(config["action_space"])
             agent = cls(env=(observation_space, action_space), device=device, **config["agent"])
-            agent.env_id, agent.env_kwargs = config["env"]["id"], dict(config["env"]["kwargs"])
+            agent.env_description = EnvDescription.from_dict(config["env"])
             agent.training_record = dict(config.get("training") or {})
             agent.num_timesteps = int(agent.training_record.pop("steps_done", 0))
             agent.score = dict(config.get("score") or {})
@@ -446,14 +469,6 @@ def spaces_of(env: EnvOrSpaces) -> tuple[spaces.Box | spaces.Dict, spaces.Box]:
         if key == ACTION or "." in key or hasattr(torch.nn.ModuleDict(), key):
             raise ConfigError(f"observation key {key!r} is reserved or holds a dot; give it another name")
     return observation_space, action_space
-
-
-def spec_of(env: EnvOrSpaces) -> tuple[str | None, dict[str, Any]]:
-    """Id and keyword arguments with which the environment can be made again."""
-    spec = env.spec if isinstance(env, gym.Env) else None
-    if spec is None:
-        return None, {}
-    return spec.id, {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
 
 
 def keyed_spaces(observation_space: spaces.Box | spaces.Dict) -> dict[str, spaces.Box]:

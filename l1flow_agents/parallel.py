@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from l1flow_agents.errors import ConfigError, WorkerError
+from l1flow_agents.spawning import CONTEXT, packed, unpacked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,22 +25,22 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """``function(item)`` for every item, as a generator; ``items`` may be endless.
 
-    Processes are spawned, never forked (a fork after OpenGL was used hangs), so ``function`` must be importable. At
-    most two items a process are under way ahead of the one that is yielded. An exception of ``function`` is raised
-    here, at its item's turn. With one worker everything runs in this process.
+    Processes are those of `spawning`; each is sent ``function`` once. At most two items a process are under way ahead
+    of the one that is yielded. An exception of ``function`` is raised here, at its item's turn. With one worker
+    everything runs in this process.
 
     Raises:
-        WorkerError: a process died.
+        WorkerError: a process died. ConfigError: ``function`` cannot be sent.
     """
     if n_workers == 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(n_workers, context, initializer=_begin)
+    data = packed(function, "this work")
+    executor = ProcessPoolExecutor(n_workers, CONTEXT, initializer=_begin, initargs=(data,))
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(executor.submit(function, item))
+            pending.append(executor.submit(_call, item))
             if len(pending) > 2 * n_workers:
                 yield pending.popleft().result()
         while pending:
@@ -53,8 +54,17 @@ def in_order(
             process.terminate()
 
 
-def _begin() -> None:
+_function: Callable[[Any], Any] | None = None  # of a worker
+
+
+def _call(item: Any) -> Any:
+    assert _function is not None
+    return _function(item)
+
+
+def _begin(data: bytes) -> None:
     """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
+    global _function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -64,6 +74,7 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    _function = unpacked(data)
 
 
 def on_cluster(

@@ -11,6 +11,7 @@ from importlib import import_module
 import numpy as np
 
 from l1flow_agents.envs.experts.waypoints import WaypointExpert
+from l1flow_agents.envs import NAMESPACE
 from l1flow_agents.errors import ConfigError
 
 EXPERTS = {
@@ -42,6 +43,7 @@ EXPERTS = {
 
 def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
     """The expert for a registered environment id; everything random in it comes from ``rng``."""
+    env_id = env_id.removeprefix(NAMESPACE)
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
     module, name = EXPERTS[env_id].split(":")
