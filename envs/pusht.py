@@ -129,7 +129,7 @@ def shrink(picture: np.ndarray, size: int) -> np.ndarray:
     x0, x1, fx = _taps(width, size)
     top, bottom = picture[y0].astype(np.float32), picture[y1].astype(np.float32)
     rows = top + fy[:, None, None] * (bottom - top)
-    return np.rint(rows[:, x0] + fx[:, None] * (rows[:, x1] - rows[:, x0])).astype(np.uint8)
+    return np.asarray(np.rint(rows[:, x0] + fx[:, None] * (rows[:, x1] - rows[:, x0])), np.uint8)
 
 
 def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,4 +148,5 @@ def _simulator_class() -> type:
 
     if not hasattr(sys.modules["cv2"], "resize"):
         del sys.modules["cv2"]
-    return PushTEnv
+    simulator: type = PushTEnv
+    return simulator

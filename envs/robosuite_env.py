@@ -101,7 +101,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
                 raise ConfigError(f"{self.task.name}: {name} must be a whole number of pixels, got {size!r}")
 
         self.observation_space: spaces.Dict = spaces.Dict(self._observation_boxes())  # type: ignore[assignment]
-        self.action_space = self._action_box()
+        self.action_space: spaces.Box = self._action_box()
         self._renderer = Renderer(render_quality)
         self._robosuite: Any = None  # built by the first reset: the spaces alone cost nothing
         self._xml: str | None = None  # the model of this episode

@@ -13,34 +13,29 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
-from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.errors import CheckpointError
 from l1flow_agents.files import sync
 from l1flow_agents.names import nearest
+from l1flow_agents.provenance import versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from l1flow_agents.agent import L1FlowAgent
     from l1flow_agents.policy import ChunkPolicy
 
 FORMAT = 1
-CONFIG, WEIGHTS, TRAINING = "config.yaml", "model.safetensors", "training.safetensors"
-KEPT = 2  # newest training checkpoints of a run
+CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 BUNDLED = Path(str(files("l1flow_agents"))) / "bundled"
-RECORDED = ("l1flow-agents", "torch", "numpy", "gymnasium", "gym-pusht", "stable-baselines3")
 
 
 # ---- agents -------------------------------------------------------------------------------------------------------
@@ -58,7 +53,7 @@ def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, ha
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
     save_file(tensors, folder / WEIGHTS)
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    record = {"format": FORMAT, **config, "versions": versions(), "weights_sha256": digest}
+    record = {"format": FORMAT, **config, "saved_with": versions(), "weights_sha256": digest}
     (folder / CONFIG).write_text(yaml.safe_dump(record, sort_keys=False, width=120))
 
 
@@ -154,101 +149,6 @@ def _from_hub(repo_id: str) -> Path:
         raise CheckpointError(
             f"{repo_id!r} is neither a folder nor a bundled agent {bundled_names()}, and the Hub answered: {reason}"
         ) from error
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what decides an agent's behaviour."""
-    found = {}
-    for package in RECORDED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-# ---- spaces as plain YAML -----------------------------------------------------------------------------------------
-
-
-def space_to_dict(space: spaces.Box) -> dict[str, Any]:
-    """Shape, dtype and bounds; a bound that is the same everywhere is one number."""
-
-    def bound(array: np.ndarray) -> Any:
-        return array.flat[0].item() if (array == array.flat[0]).all() else array.tolist()
-
-    return {"shape": list(space.shape), "dtype": str(space.dtype), "low": bound(space.low), "high": bound(space.high)}
-
-
-def space_from_dict(record: Mapping[str, Any]) -> spaces.Box:
-    shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
-    low, high = (np.broadcast_to(np.asarray(record[side], dtype), shape) for side in ("low", "high"))
-    return spaces.Box(low, high, shape, dtype.type)
-
-
-# ---- training runs ------------------------------------------------------------------------------------------------
-
-
-def save_training(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write ``checkpoints/<step>``: the agent, and in ``training.safetensors`` all that the next step needs."""
-    target = run_dir / "checkpoints" / f"{agent.num_timesteps:08d}"
-    with replaced_folder(target) as folder:
-        write_agent(folder, agent.config(), agent.policy)
-        tensors = {
-            name: tensor.detach().cpu().contiguous() for name, tensor in _training_tensors(model, optimizer).items()
-        }
-        save_file(tensors, folder / TRAINING, {"step": str(agent.num_timesteps)})
-    for outdated in _training_checkpoints(run_dir)[:-KEPT]:
-        shutil.rmtree(outdated)
-
-
-def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Load the newest checkpoint of ``run_dir`` and return the number of steps done; 0 where there is none.
-
-    Raises:
-        ConfigError: it was made with other settings or other data.
-    """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in (run_dir / "checkpoints").glob(".*"):  # a kill while saving
-        shutil.rmtree(leftover)
-    found = _training_checkpoints(run_dir)
-    if not found:
-        return 0
-    folder = found[-1]
-    config, wanted = read_config(folder), agent.config()
-    for part in ("agent", "observation_space", "action_space", "teacher"):
-        _check_same(run_dir, config.get(part, {}), wanted.get(part, {}))
-    _check_same(run_dir, *({**record["training"], "steps_done": None} for record in (config, wanted)))
-    load_weights(folder, config, agent.policy)
-    for parameter in model.parameters():  # moments exist only after the first step; create them to be filled
-        optimizer.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            "exp_avg": torch.zeros_like(parameter),
-            "exp_avg_sq": torch.zeros_like(parameter),
-        }
-    path = folder / TRAINING
-    load_strictly(path, _training_tensors(model, optimizer), read_tensors(path))
-    return int(folder.name)
-
-
-def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for moment, tensor in optimizer.state[parameter].items():
-            tensors[f"optimizer.{moment}.{name}"] = tensor
-    return tensors
-
-
-def _training_checkpoints(run_dir: Path) -> list[Path]:
-    return sorted(path for path in (run_dir / "checkpoints").glob("[0-9]*") if path.name.isdigit())
-
-
-def _check_same(run_dir: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name in {**found, **wanted}:
-        if found.get(name) != wanted.get(name):
-            raise ConfigError(
-                f"{run_dir} holds a run with {name} = {found.get(name)!r}, asked for {wanted.get(name)!r}; "
-                "continue it with its own settings or choose another run directory"
-            )
 
 
 # ---- files --------------------------------------------------------------------------------------------------------

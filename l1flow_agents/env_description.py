@@ -1,57 +1,40 @@
 """How an environment was made, as plain values: what a checkpoint keeps, and what makes the environment again.
 
 A description is data from a file that anybody may have written. So the environment is always made by its *id*, from
-Gymnasium's registry, and only where it is needed; a wrapper must be a wrapper class of a package that is `TRUSTED`, or of
-a module that this program imported itself. An import path of the file is compared, never followed.
+Gymnasium's registry, and only where it is needed; a wrapper must be a wrapper class of a package that is `TRUSTED`, or
+of a module that this program imported itself. An import path of the file is compared, never followed.
 """
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
-from gymnasium.utils import RecordConstructorArgs
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
+from l1flow_agents.env_maker import (
+    ARRAY,
+    WATCHERS,
+    EnvMaker,
+    described_layers,
+    is_among,
+    layers_of,
+    trusted_class,
+    with_arrays,
+)
 from l1flow_agents.envs import ENVS, find_spec, is_ours, plain_id
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.frozen import frozen
 from l1flow_agents.names import plain
 
-TRUSTED = ("gymnasium.wrappers", "l1flow_agents.wrappers", "stable_baselines3", "gym_pusht")
-# wrappers that watch: an agent does not notice them, and made again they would write over what was recorded
-WATCHERS = frozenset(
-    "EpisodeRecorder HumanRendering Monitor RecordEpisodeStatistics RecordRollouts RecordVideo RecordVideoByOutcome "
-    "RenderCollection".split()
-)
 LEARNING = frozenset(["NormalizeObservation", "NormalizeReward"])  # wrappers that are what they have seen
-ARRAY = "array"  # the key of an array in a description
-NUMBERS = {name: np.dtype(name) for name in "bool int8 uint8 int16 int32 int64 float32 float64".split()}
 WITHOUT_LIMIT = -1  # as `gymnasium.make` has it
-
-
-@dataclass(frozen=True)
-class EnvMaker:
-    """Makes an environment, here or in a worker process; keyword arguments win over those of ``spec``."""
-
-    spec: EnvSpec
-    wrappers: tuple[tuple[type[gym.Wrapper], dict[str, Any]], ...] = ()  # innermost first
-
-    def __call__(self, **kwargs: Any) -> gym.Env:
-        env = gym.make(self.spec, **kwargs)
-        for wrapper, arguments in self.wrappers:
-            try:
-                env = wrapper(env, **arguments)
-            except TypeError as error:
-                raise ConfigError(f"{self.spec.id}: wrapper {wrapper.__name__} cannot be made ({error})") from error
-        return env
 
 
 @dataclass(frozen=True)
@@ -80,9 +63,15 @@ class EnvDescription:
     entry_point: str | None = None
     missing: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kwargs", frozen(plain(self.kwargs)))
+        if self.wrappers is not None:
+            same = (WrapperSpec(one.name, one.entry_point, frozen(plain(one.kwargs))) for one in self.wrappers)
+            object.__setattr__(self, "wrappers", tuple(same))
+
     @classmethod
-    def of(cls, env: gym.Env) -> EnvDescription | None:
-        """The description of a living environment; None if it was not made by an id."""
+    def of(cls, env: Any) -> EnvDescription | None:
+        """The description of a living environment, or of one of a vector of them; None if it was not made by an id."""
         spec = spec_of(env)
         return cls.from_spec(spec) if spec else None
 
@@ -94,9 +83,9 @@ class EnvDescription:
         kwargs.pop("render_mode", None)
         wrappers = []
         for wrapper in spec.additional_wrappers:
-            if _is_among(WATCHERS, wrapper.name, wrapper.entry_point):
+            if is_among(WATCHERS, wrapper.name, wrapper.entry_point):
                 continue
-            if _is_among(LEARNING, wrapper.name, wrapper.entry_point):
+            if is_among(LEARNING, wrapper.name, wrapper.entry_point):
                 missing.append(f"wrapper {wrapper.name} has statistics of its own")
             elif wrapper.kwargs is None:
                 missing.append(f"wrapper {wrapper.name} does not record its arguments (RecordConstructorArgs)")
@@ -129,16 +118,16 @@ class EnvDescription:
         return described
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, by `EnvSpec.to_json`'s names."""
+        """As plain values, by `EnvSpec.to_json`'s names; what is as registered is left out."""
         wrappers = self.wrappers
-        return {
-            "id": self.id,
-            "kwargs": plain(self.kwargs),
+        parts = {
             "max_episode_steps": self.max_episode_steps,
-            "additional_wrappers": None if wrappers is None else [dict(vars(wrapper)) for wrapper in wrappers],
+            "additional_wrappers": None if wrappers is None else [plain(vars(wrapper)) for wrapper in wrappers],
             "entry_point": self.entry_point,
-            **({"missing": list(self.missing)} if self.missing else {}),
+            "missing": list(self.missing) or None,
         }
+        known = {name: part for name, part in parts.items() if part is not None}
+        return {"id": self.id, "kwargs": plain(self.kwargs), **known}
 
     @property
     def usable_id(self) -> str:
@@ -153,17 +142,17 @@ class EnvDescription:
         """
         if self.missing:
             raise ConfigError(
-                f"{self.id} cannot be made again from its description: {'; '.join(self.missing)}; make it yourself, and "
-                "score by evaluate(agent, env.spec)"
+                f"{self.id} cannot be made again from its description: {'; '.join(self.missing)}; make it yourself, "
+                "and score by evaluate(agent, env.spec)"
             )
         spec = self._registered()
-        kwargs = {**spec.kwargs, **self.kwargs}
+        kwargs = {**spec.kwargs, **plain(self.kwargs)}
         if self.max_episode_steps is not None:
             limit = None if self.max_episode_steps == WITHOUT_LIMIT else self.max_episode_steps
             spec = replace(spec, max_episode_steps=limit)
         if self.wrappers is None:
             return EnvMaker(replace(spec, kwargs=kwargs))
-        wrappers = tuple((_trusted_class(self.id, one), _with_arrays(self.id, one)) for one in self.wrappers)
+        wrappers = tuple((trusted_class(self.id, one), with_arrays(self.id, one)) for one in self.wrappers)
         return EnvMaker(replace(spec, kwargs=kwargs, additional_wrappers=()), wrappers)
 
     def is_of(self, spec: EnvSpec) -> bool:
@@ -207,62 +196,32 @@ class EnvDescription:
             raise TypeError(f"env: expected names of arguments, got {list(self.kwargs)!r:.80}")
 
 
-def maker_of(spec: EnvSpec) -> EnvMaker:
-    """What makes the environment of a spec that this program itself holds, callables and all; watchers left out.
-
-    Raises:
-        ConfigError: a wrapper did not record its arguments.
-    """
-    wrappers = []
-    for one in spec.additional_wrappers:
-        if _is_among(WATCHERS, one.name, one.entry_point):
-            continue
-        if one.kwargs is None:
-            raise ConfigError(f"{spec.id}: wrapper {one.name} does not record its arguments (RecordConstructorArgs)")
-        module, _, name = one.entry_point.partition(":")
-        wrappers.append((getattr(importlib.import_module(module), name), one.kwargs))
-    kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
-    return EnvMaker(replace(spec, kwargs=kwargs, additional_wrappers=()), tuple(wrappers))
-
-
-def spec_of(env: gym.Env) -> EnvSpec | None:
-    """`env.spec`, but exact where that is not.
+def spec_of(env: Any) -> EnvSpec | None:
+    """`env.spec`, but exact where that is not; of a vector, that of its first environment.
 
     A limit outside other wrappers stays there: around `ActionChunk` it counts chunks. What the id's own entry point put
     around its environment comes with the id. Wrappers without arguments need not record them.
     """
-    layers: list[gym.Wrapper] = []
-    while isinstance(env, gym.Wrapper):
-        layers.insert(0, env)
-        env = env.env
-    if env.spec is None:
+    if not isinstance(env, gym.Env):
+        return _spec_in(env)
+    layers = layers_of(env)
+    base = layers[0].env if layers else env
+    if base.spec is None:
         return None
     own = [k for k, layer in enumerate(layers) if isinstance(layer, PassiveEnvChecker | OrderEnforcing)]
-    limit, wrappers = None, []
-    for layer in layers[own[0] if own else 0 :]:
-        if isinstance(layer, PassiveEnvChecker | OrderEnforcing):
-            continue
-        if isinstance(layer, TimeLimit) and not wrappers:
-            limit = min(layer._max_episode_steps, limit or sys.maxsize)
-        elif not _watches(type(layer)):
-            entry_point = f"{type(layer).__module__}:{type(layer).__name__}"
-            wrappers.append(WrapperSpec(type(layer).__name__, entry_point, _arguments(layer)))
-    return replace(env.spec, max_episode_steps=limit, additional_wrappers=tuple(wrappers))
+    limit, wrappers = described_layers(layers[own[0] if own else 0 :])
+    return replace(base.spec, max_episode_steps=limit, additional_wrappers=wrappers)
 
 
-def _is_among(names: frozenset[str], name: str, module: str) -> bool:
-    return name in names and module.startswith(TRUSTED)
-
-
-def _watches(wrapper: type[gym.Wrapper]) -> bool:
-    return any(_is_among(WATCHERS, base.__name__, base.__module__) for base in wrapper.__mro__)
-
-
-def _arguments(layer: gym.Wrapper) -> dict[str, Any] | None:
-    """Arguments that the wrapper recorded, {} if it takes none, None if nobody knows."""
-    if isinstance(layer, RecordConstructorArgs):
-        return {name: value for name, value in layer._saved_kwargs.items() if name != "env"}
-    return {} if len(inspect.signature(type(layer)).parameters) == 1 else None
+def _spec_in(vector: Any) -> EnvSpec | None:
+    """Of Gymnasium's or stable-baselines3's vectors, which is not imported here: workers need no torch."""
+    inner = getattr(vector, "unwrapped", None)  # a pair of spaces has none
+    if envs := getattr(inner, "envs", None):
+        return spec_of(envs[0])
+    with suppress(AttributeError, NotImplementedError):  # a vector that is not made of environments
+        spec: EnvSpec | None = inner.get_attr("spec")[0]  # type: ignore[union-attr]
+        return spec
+    return None
 
 
 def _described(arguments: Mapping[str, Any], what: str, missing: list[str]) -> dict[str, Any]:
@@ -282,18 +241,6 @@ def _tagged(value: Any) -> Any:
     return {ARRAY: value.tolist(), "dtype": str(value.dtype)} if isinstance(value, np.ndarray) else value
 
 
-def _with_arrays(env_id: str, spec: WrapperSpec) -> dict[str, Any]:
-    """The wrapper's arguments, with arrays for what `_tagged` made of them."""
-    arguments = dict(spec.kwargs or {})
-    for name, value in arguments.items():
-        if isinstance(value, dict) and value.keys() == {ARRAY, "dtype"}:
-            try:
-                arguments[name] = np.array(value[ARRAY], NUMBERS[value["dtype"]])
-            except (LookupError, TypeError, ValueError) as error:
-                raise ConfigError(f"{env_id}: wrapper {spec.name}'s {name} is no array of numbers ({error!r})") from None
-    return arguments
-
-
 def _is_plain(value: Any) -> bool:
     if isinstance(value, dict):
         return all(isinstance(key, str | int) and _is_plain(part) for key, part in value.items())
@@ -306,27 +253,3 @@ def _name_of(entry_point: Any) -> str | None:
     if entry_point is None or isinstance(entry_point, str):
         return entry_point
     return f"{getattr(entry_point, '__module__', '')}:{getattr(entry_point, '__qualname__', '')}"
-
-
-def _trusted_class(env_id: str, spec: WrapperSpec) -> type[gym.Wrapper]:
-    """The wrapper class that a description names.
-
-    Raises:
-        ConfigError: it is of another module, no wrapper, or one that writes files.
-    """
-    module, _, name = spec.entry_point.partition(":")
-    trusted = any(module == package or module.startswith(f"{package}.") for package in TRUSTED)
-    if not trusted and module not in sys.modules:
-        raise ConfigError(
-            f"{env_id}: wrapper {spec.entry_point} is of a module that is not imported; import it first, or make the "
-            "environment yourself and score by evaluate(agent, env.spec)"
-        )
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{env_id}: wrapper {spec.entry_point!r} cannot be imported ({error})") from None
-    if not (isinstance(found, type) and issubclass(found, gym.Wrapper)):
-        raise ConfigError(f"{env_id}: expected a wrapper class, found none under {spec.entry_point!r:.120}")
-    if _watches(found):
-        raise ConfigError(f"{env_id}: wrapper {spec.entry_point} records, and is not made by a description")
-    return found

@@ -28,13 +28,13 @@ _starting = threading.Lock()
 
 class _Process(multiprocessing.context.SpawnProcess):
     @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # type: ignore[override]
+    def _Popen(process_obj: Any) -> Any:
         with _without_script():
             return multiprocessing.context.SpawnProcess._Popen(process_obj)
 
 
 class _Context(multiprocessing.context.SpawnContext):
-    Process = _Process  # type: ignore[assignment]
+    Process = _Process
 
 
 CONTEXT = _Context()
@@ -60,10 +60,13 @@ def packed(value: Any, what: str) -> bytes:
         ConfigError: ``value`` holds what cannot be sent to another process, such as an open file.
     """
     try:
-        return cloudpickle.dumps((_registered(), cloudpickle.dumps(value)))
+        return bytes(cloudpickle.dumps((_registered(), cloudpickle.dumps(value))))
     except Exception as error:  # pickling runs code of whatever it meets
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{what} cannot be sent to a worker process ({type(error).__name__}: {reason})") from None
+        raise ConfigError(
+            f"{what} cannot be sent to a worker process ({type(error).__name__}: {reason}); define it in a module, and "
+            "name it module:Name-v0"
+        ) from None
 
 
 def unpacked(data: bytes) -> Any:

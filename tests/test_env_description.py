@@ -27,7 +27,8 @@ from gymnasium.wrappers import (
 from stable_baselines3.common.monitor import Monitor
 
 from l1flow_agents import L1FlowAgent, evaluate
-from l1flow_agents.env_description import EnvDescription, maker_of
+from l1flow_agents.env_description import EnvDescription
+from l1flow_agents.env_maker import maker_of
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.wrappers import ActionChunk, FlattenState, RecordVideoByOutcome
 
@@ -111,8 +112,7 @@ def test_a_loaded_agent_is_scored_under_its_limit_and_wrappers(saved):
     }
     own = evaluate(agent, "envs_for_tests:Counter-v0", 1, n_envs=1, env_kwargs={"length": 3})
     assert own.episodes[0].length == 3, "wrappers stay, arguments are replaced"
-    student = agent.with_method_settings(n_steps=1)
-    assert student.env_description == agent.env_description
+    assert agent.with_settings(n_action_steps=2).make_env().spec == agent.make_env().spec
 
 
 def test_the_spec_of_an_environment_that_one_made(saved):

@@ -17,6 +17,7 @@ from l1flow_agents import evaluate
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, ConfigError, WorkerError
 from l1flow_agents.evaluation import ScoreCallback, wilson_interval
+from l1flow_agents.provenance import Provenance
 from l1flow_agents.video import VideoRecorder, draw_path, side_by_side, write_video
 
 COUNTER = "envs_for_tests:Counter-v0"
@@ -37,7 +38,7 @@ def counting(make_agent):
 def pushing(make_agent):
     with gym.make("PushT-v0", obs_type="state") as env:
         agent = make_agent(space=env.observation_space, action_space=env.action_space)
-        agent.env_description = EnvDescription("PushT-v0", {"obs_type": "state"})
+        agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_type": "state"}))
     return agent
 
 
@@ -130,7 +131,7 @@ def test_success_under_another_key_is_not_told_rather_than_0(counting, tmp_path)
     assert math.isnan(result.success_rate) and result.interval == (0, 1)
     said = str(result)
     assert "success not told" in said and "0.00 (" not in said
-    assert "no 'is_success' in the info of any of them, only ['steps', 'success']" in said
+    assert "info had no 'is_success' in any of them, only ['steps', 'success']" in said
     saved = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert saved["success_rate"] is None and saved["mean_score"] == result.mean_score
     assert np.ptp(iio.imread(video.paths[0])[-1, 2, 26].astype(int)) < 12, "a grey border"
@@ -139,7 +140,7 @@ def test_success_under_another_key_is_not_told_rather_than_0(counting, tmp_path)
 def test_a_key_that_only_successes_have_makes_the_others_failures(counting):
     result = evaluate(counting, COUNTER, 4, seed=10, n_envs=1, env_kwargs={"failures_told": False})
     assert result.success_rate == 0.5
-    assert "no 'is_success' in the info of 2 of them, which count as failures" in str(result)
+    assert "info had no 'is_success' in 2 of them, which count as failures" in str(result)
 
 
 def test_results_are_saved_whole(counting, tmp_path):
@@ -198,22 +199,22 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
 def test_scores_are_logged_while_training(counting, make_episodes):
     records = []
     callback = ScoreCallback(every=2, n_episodes=2, seed=10, n_envs=1)
-    counting.env_description = EnvDescription(COUNTER)
     logger = counting.logger
     logger.record = lambda key, value, *_, **__: records.append((key, value))
     callback.init_callback(counting)
-    for counting.num_timesteps in (1, 2, 3):
+    for step in (1, 2, 3):
+        counting.provenance = Provenance(env=EnvDescription(COUNTER), steps_done=step)
         assert callback.on_step()
-    counting.env_description = None
+    counting.provenance = Provenance()
     assert [key for key, _ in records] == ["time/total_timesteps", "eval/success_rate", "eval/mean_score"]
     assert [value for _, value in records[:2]] == [2, 0.5]
 
     records.clear()
-    counting.env_description = EnvDescription(COUNTER)
+    counting.provenance = Provenance(env=EnvDescription(COUNTER))
     callback = ScoreCallback(every=1, n_episodes=1, n_envs=1, success_key="nothing")
     callback.init_callback(counting)
     assert callback.on_step()
-    counting.env_description = None
+    counting.provenance = Provenance()
     assert [key for key, _ in records] == ["time/total_timesteps", "eval/mean_score"]
 
 

@@ -10,7 +10,7 @@ from textwrap import dedent
 import gymnasium as gym
 import pytest
 
-from l1flow_agents.env_description import EnvMaker
+from l1flow_agents.env_maker import EnvMaker
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.parallel import in_order
 from l1flow_agents.spawning import packed, unpacked

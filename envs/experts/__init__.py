@@ -10,8 +10,8 @@ from importlib import import_module
 
 import numpy as np
 
-from l1flow_agents.envs.experts.waypoints import WaypointExpert
 from l1flow_agents.envs import NAMESPACE
+from l1flow_agents.envs.experts.waypoints import WaypointExpert
 from l1flow_agents.errors import ConfigError
 
 EXPERTS = {
@@ -47,4 +47,5 @@ def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
     module, name = EXPERTS[env_id].split(":")
-    return getattr(import_module(f"{__name__}.{module}"), name)(rng)
+    expert: type[WaypointExpert] = getattr(import_module(f"{__name__}.{module}"), name)
+    return expert(rng)

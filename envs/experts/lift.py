@@ -30,7 +30,8 @@ class LiftExpert(WaypointExpert):
     def draw(self) -> None:
         rng = self.rng
         # faces repeat every quarter turn; the nearest pair is always within 45 degrees
-        self.turn = choose(rng, turns(self.cube_yaw, np.pi / 2, -0.6 * np.pi, 0.6 * np.pi), 0.7) - self.cube_yaw
+        faces = list(turns(self.cube_yaw, np.pi / 2, -0.6 * np.pi, 0.6 * np.pi))
+        self.turn = choose(rng, faces, 0.7) - self.cube_yaw
         self.offset = np.array([rng.uniform(-0.006, 0.006), 0.0, rng.uniform(-0.006, 0.006)])
         self.bend = rng.choice([-0.6, 0.0, 0.6]) + rng.normal() * 0.1
         self.slope, self.height = rng.uniform(1.0, 3.0), rng.uniform(0.08, 0.14)

@@ -125,7 +125,7 @@ class TransportExpert(WaypointExpert):
         # the fingers open along a wall that is near, not against it
         offset = (self.trash - self.target_bin)[:2]
         room = [abs(offset @ [np.sin(face), -np.cos(face)]) < 0.03 for face in faces]
-        face = choose(self.rng, faces[room] if any(room) else faces, 0.7) - self.trash_yaw
+        face = choose(self.rng, list(faces[room] if any(room) else faces), 0.7) - self.trash_yaw
 
         def grasp() -> Pose:
             return self.trash, downward(yaw_of(Rotation.from_euler("z", self.trash_yaw + face)))

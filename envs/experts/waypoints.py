@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -16,6 +16,7 @@ UP = np.array([0.0, 0.0, 1.0])
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
 
+T = TypeVar("T")
 Pose = tuple[np.ndarray, Rotation]
 Plan = Generator[np.ndarray, None, bool]  # yields actions, returns whether it got where it wanted
 
@@ -252,6 +253,6 @@ def limit(vector: np.ndarray, length: float) -> np.ndarray:
     return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
 
 
-def choose(rng: np.random.Generator, options: Sequence[Any], first: float) -> Any:
+def choose(rng: np.random.Generator, options: Sequence[T], first: float) -> T:
     """The first option with probability ``first``, else one of the others."""
     return options[0 if len(options) == 1 or rng.random() < first else rng.integers(1, len(options))]

@@ -8,6 +8,7 @@ the bread was in the pot on the hot stove.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,18 +40,18 @@ def steel() -> Any:
 
 
 def stove() -> Any:
-    disc = {"type": "cylinder", "kind": "visual"}
+    disc = partial(Geom, type="cylinder", kind="visual")
     top = composite(
         "top",
         (0.095, 0.095, 0.0225),
         [
             Geom((0.095, 0.095, 0.02), (0, 0, 0), rgba=WHITE),
             Geom((0.095, 0.095, 0.0005), (0, 0, 0.022), name="burner", kind="collision"),
-            Geom((0.06, 0.001), (0, 0, 0.0205), rgba=DARK, **disc),
+            disc((0.06, 0.001), (0, 0, 0.0205), rgba=DARK),
         ],
     )
-    lamp = composite("lamp", (0.06, 0.06, 0.001), [Geom((0.06, 0.001), (0, 0, 0), rgba=RED, **disc)])
-    memory = composite("memory", (0.001, 0.001, 0.001), [Geom((0.001, 0.001), (0, 0, 0), rgba=UNSEEN, **disc)])
+    lamp = composite("lamp", (0.06, 0.06, 0.001), [disc((0.06, 0.001), (0, 0, 0), rgba=RED)])
+    memory = composite("memory", (0.001, 0.001, 0.001), [disc((0.001, 0.001), (0, 0, 0), rgba=UNSEEN)])
     for one in (lamp, memory):
         weigh(one, 0.001, (1e-6, 1e-6, 1e-6), pos=(0, 0, 0))
         one.get_obj().set("gravcomp", "1")

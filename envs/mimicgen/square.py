@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -45,8 +46,11 @@ class SquareScene(Scene):
     observed: ClassVar[tuple[str, ...]] = ("SquareNut",)
     unused: ClassVar[tuple[str, ...]] = ("RoundNut",)  # only there to have the same state as robosuite's task
     table_top = (0.0, 0.0, 0.82)
-    variants: dict[str, Variant] = {"D0": PegVariant(nut((-0.115, -0.11), (0.11, 0.225)))}
-    subtasks = (Subtask("SquareNut", "grasp", (10, 20), **NEAREST), Subtask("peg1", None))
+    variants: ClassVar[Mapping[str, Variant]] = {"D0": PegVariant(nut((-0.115, -0.11), (0.11, 0.225)))}
+    subtasks: ClassVar[tuple[Subtask, ...]] = (
+        Subtask("SquareNut", "grasp", (10, 20), **NEAREST),
+        Subtask("peg1", None),
+    )
 
     def make_arena(self) -> Any:
         arena = robosuite.models.arenas.PegsArena
@@ -80,6 +84,7 @@ class MovedPegScene(SquareScene):
 
     object_dim = 17
     model_varies = True
+    variant: PegVariant
     variants = {
         "D1": PegVariant(nut((-0.115, 0.115), (-0.255, 0.255)), peg=Peg((-0.1, 0.3), (-0.2, 0.2))),
         "D2": PegVariant(
@@ -91,6 +96,7 @@ class MovedPegScene(SquareScene):
 
     def make_arena(self) -> Any:
         arena, ranges = super().make_arena(), self.variant.peg
+        assert ranges is not None, "this scene's variants draw the peg"
         x, y, yaw = (draw(self.rng, values) for values in (ranges.x, ranges.y, ranges.yaw))
         self._peg = np.array([x, y, PEG_HEIGHT])
         arena.peg1_body.set("pos", f"{x} {y} {PEG_HEIGHT}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import wood
@@ -29,7 +29,7 @@ def anywhere(names: str, reach: float) -> dict[str, Placement]:
 class StackScene(Scene):
     object_dim = 23
     variants = {"D0": Variant(anywhere("AB", 0.08)), "D1": Variant(anywhere("AB", 0.20), full_view=True)}
-    subtasks = (
+    subtasks: ClassVar[tuple[Subtask, ...]] = (
         Subtask("cubeA", "grasp", (10, 20), **NEAREST),
         Subtask("cubeB", None, **NEAREST),
     )

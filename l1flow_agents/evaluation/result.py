@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from l1flow_agents import checkpoint
 from l1flow_agents.files import write_atomically
+from l1flow_agents.provenance import versions
 
 FEW_EPISODES = 50  # below this an interval is too wide to compare agents
 
@@ -122,13 +122,13 @@ class EvaluationResult:
             "seconds": round(self.seconds, 2),
             "n_envs": self.n_envs,
             "videos": self.videos,
-            "versions": checkpoint.versions(),
+            "versions": versions(),
             "episodes": [asdict(episode) for episode in self.episodes],
         }
 
     def save(self, path: str | os.PathLike, **extra: Any) -> None:
         """Write JSON, whole or not at all; ``extra`` entries come first."""
-        write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1) + "\n")
+        write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1, default=str) + "\n")
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -142,7 +142,7 @@ class EvaluationResult:
             lines.append(f"(under {FEW_EPISODES} episodes: too few to compare agents)")
         if self.silent:
             n = f"{len(self.silent)} of them, which count as failures" if self.success_told else "any of them"
-            lines.append(f"(no {self.success_key!r} in the info of {n}, only {self.info_keys}; choose with success_key)")
+            lines.append(f"(info had no {self.success_key!r} in {n}, only {self.info_keys}; choose with success_key)")
         lines += [f"episode of seed {e.seed} was lost: {e.error}" for e in self.failed]
         return "\n".join(lines)
 

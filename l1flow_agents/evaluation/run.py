@@ -15,13 +15,15 @@ from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
 from l1flow_agents import checkpoint
-from l1flow_agents.agent import L1FlowAgent, check_same_spaces
-from l1flow_agents.env_description import EnvDescription, EnvMaker, maker_of
+from l1flow_agents.agent import L1FlowAgent
+from l1flow_agents.env_description import EnvDescription
+from l1flow_agents.env_maker import EnvMaker, maker_of
 from l1flow_agents.envs import find_spec, is_ours, plain_id
 from l1flow_agents.errors import ConfigError, WorkerError
 from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
 from l1flow_agents.evaluation.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
 from l1flow_agents.seeds import TEST_SEED
+from l1flow_agents.spaces import check_same_spaces
 from l1flow_agents.spawning import packed, portable
 from l1flow_agents.video import VideoRecorder
 
@@ -43,8 +45,8 @@ def evaluate(
     """Run ``n_episodes`` episodes; episode k starts from ``reset(seed=seed + k)`` and draws the noise of that seed.
 
     Environments live in processes of their own that execute whole chunks; the policy plans here, in one batch for all
-    environments that wait. A script needs no ``__main__`` guard for this. An episode does not depend on ``n_envs``, but for float round-off: matrix products
-    round differently for other batch sizes (see docs/evaluation.md for how much).
+    environments that wait. A script needs no ``__main__`` guard for this. An episode does not depend on ``n_envs``, but
+    for float round-off: matrix products round differently for other batch sizes (see docs/evaluation.md for how much).
 
     Args:
         env_id: the agent's own environment by default, with its step limit and wrappers; another id, or the spec of
@@ -93,7 +95,7 @@ def _maker(
     agent: L1FlowAgent, env_id: str | EnvSpec | None, env_kwargs: Mapping[str, Any] | None
 ) -> tuple[EnvMaker, dict[str, Any]]:
     """What makes the environment, and the arguments to call it with."""
-    own = agent.env_description
+    own = agent.provenance.env
     if isinstance(env_id, EnvSpec):
         make = maker_of(env_id if env_kwargs is None else replace(env_id, kwargs={}))
     elif env_id is None and own is None:
@@ -189,11 +191,10 @@ class _Evaluation:
             worker.send("run", chunk[:n_executed].astype(self.agent.action_space.dtype, copy=False), chunk)
 
     def _greet(self, hello: Hello) -> None:
-        check_same_spaces(Path(self.env_id), self.agent, (hello.observation_space, hello.action_space))
+        offered = (hello.observation_space, hello.action_space)
+        check_same_spaces(Path(self.env_id), self.agent.spaces_by_key, self.agent.action_space, offered)
         if self.setup.overlay and not hello.can_overlay:
-            raise ConfigError(
-                f"{self.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay"
-            )
+            raise ConfigError(f"{self.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay")
         self.fps = hello.fps
 
     def _next_episode(self, worker: Worker) -> None:

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from l1flow_agents.env_description import EnvMaker
+from l1flow_agents.env_maker import EnvMaker
 from l1flow_agents.errors import L1FlowError
 from l1flow_agents.spawning import CONTEXT, unpacked
 from l1flow_agents.video import draw_path
@@ -59,9 +59,7 @@ class Segment(NamedTuple):
 class EpisodeRunner:
     """One environment, driven a chunk at a time. Success is what ``info[success_key]`` says at any step."""
 
-    def __init__(
-        self, env: gym.Env, n_obs_steps: int, overlay: bool = False, success_key: str = "is_success"
-    ) -> None:
+    def __init__(self, env: gym.Env, n_obs_steps: int, overlay: bool = False, success_key: str = "is_success") -> None:
         self.env, self.overlay, self.success_key = env, overlay, success_key
         self._history: deque[dict[str, np.ndarray]] = deque(maxlen=n_obs_steps)
         self._film = False

@@ -20,6 +20,8 @@ class FlowMatching(Method):
         n_steps: Euler steps from 0 to 1.
     """
 
+    sampler_settings = ("n_steps",)
+
     def __init__(self, *, n_steps: int = 10) -> None:
         super().__init__()
         if n_steps < 1:

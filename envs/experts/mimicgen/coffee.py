@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -66,13 +68,13 @@ class CoffeeExpert(WaypointExpert):
 
     def shut(self, arm: Arm) -> Plan:
         for place, tolerance in ((BEHIND_HIGH, 0.03), (BEHIND, 0.015), (BEFORE, 0.01)):
-            if not (
-                yield from arm.move(
-                    lambda place=place: (self.at(place), downward(self.yaw)), CLOSED, tolerance=tolerance, steps=60
-                )
-            ):
+            goal = partial(self.hand_at, place, downward(self.yaw))
+            if not (yield from arm.move(goal, CLOSED, tolerance=tolerance, steps=60)):
                 return False
         return True
+
+    def hand_at(self, place: np.ndarray, hand: Rotation) -> Pose:
+        return self.at(place), hand
 
     def grasp(self) -> Pose:
         return self.pod + GRIP * UP, downward(0.0)

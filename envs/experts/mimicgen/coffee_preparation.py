@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -75,7 +77,7 @@ class CoffeePreparationExpert(CoffeeExpert):
         """Shut fingers push its front edge up and back."""
         hand = downward(self.choose_yaw())
         for place in (LOW, PRESS):
-            yield from arm.move(lambda place=place: (self.at(place), hand), CLOSED, tolerance=0.02, steps=40)
+            yield from arm.move(partial(self.hand_at, place, hand), CLOSED, tolerance=0.02, steps=40)
         yield from arm.move(
             lambda: (self.under_lid(min(self.hinge + 0.5, 2.2)), hand),
             CLOSED,
