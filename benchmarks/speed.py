@@ -26,6 +26,7 @@ from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.data import ChunkSampler
 from l1flow_agents.training.loop import to_tensors
 
+Row = tuple[str, str, float, float, float, float]  # what, of, target, ratio, seconds of ours and of the floor
 NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> network, its settings, the encoder's
     "mlp (pusht-state)": ("mlp", {"width": 320, "depth": 3, "dropout": 0.1}, {"fourier": 1}),
     "unet (64, 128, 256)": ("unet", {"dims": (64, 128, 256)}, {}),
@@ -43,20 +44,23 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    rows = []
+    print(f"{'what':36} {'of':34} {'ratio':>7} {'target':>7}   {'ours':>10} {'floor':>10}")
+    rows: list[Row] = []
+
+    def add(what: str, of: str, target: float, ratio: float, ours: float, floor: float) -> None:
+        print(f"{what:36} {of:34} {ratio:7.3f} {target:7.2f}   {ours * 1e3:7.3f} ms {floor * 1e3:7.3f} ms", flush=True)
+        rows.append((what, of, target, ratio, ours, floor))
+
     env = gym.make("PushT-v0", obs_type="state")
     for name, (network, network_kwargs, encoder_kwargs) in chosen(args.networks).items():
         agent = L1FlowAgent(network, env, network_kwargs=network_kwargs, encoder_kwargs=encoder_kwargs)
-        rows.append(("replan / 2 forward passes", name, 1.10, *replan(agent, args.rounds)))
+        add("replan / 2 forward passes", name, 1.10, *replan(agent, args.rounds))
         if "published" not in name:  # a step of that size takes many seconds here
-            rows.append(("training step / bare step", name, 1.10, *training_step(agent, args.rounds)))
+            add("training step / bare step", name, 1.10, *training_step(agent, max(args.rounds // 4, 1)))
         if name.startswith("mlp"):
-            rows.append(("sampling 256 chunks / training step", name, 0.10, *sampling(agent, args.rounds)))
-    rows.append(("env.step / simulator's step", "PushT-v0, state", 1.05, *env_step(args.rounds)))
+            add("sampling 256 chunks / training step", name, 0.10, *sampling(agent, args.rounds))
+    add("env.step / simulator's step", "PushT-v0, state", 1.05, *env_step(args.rounds))
 
-    print(f"{'what':36} {'of':34} {'ratio':>7} {'target':>7}   {'ours':>10} {'floor':>10}")
-    for what, of, target, ratio, ours, floor in rows:
-        print(f"{what:36} {of:34} {ratio:7.3f} {target:7.2f}   {ours * 1e3:7.3f} ms {floor * 1e3:7.3f} ms")
     if args.json:
         machine = {"machine": platform.machine(), "threads": args.threads}
         keys = ("what", "of", "target", "ratio", "ours_s", "floor_s")

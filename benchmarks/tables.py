@@ -35,7 +35,8 @@ SIDE_BY_SIDE = {
 
 @cache
 def read(name: str) -> dict[str, Any]:
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    results: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return results
 
 
 # ---- agents on the test seeds -------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.layouts import LAYOUTS
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
@@ -48,6 +49,7 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    layouts = {"state": LAYOUTS["PushT-v0"]}
 
     def __init__(self, obs_type: str = "image", render_mode: str | None = None) -> None:
         if obs_type not in OBS_KEYS:

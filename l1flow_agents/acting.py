@@ -81,7 +81,7 @@ class Actor:
         Raises:
             ObservationError: names key, expected and given shape or dtype, or a value that is not finite.
         """
-        observations, n, single = read_observation(observation, self.observation_space)
+        observations, n, single = read_observation(observation, self.spaces_by_key)
         counters, chunk, *history = self._layout.new(n) if state is None else self._layout.check(state, n)
         counters, chunk = counters.copy(), chunk.copy()
         if episode_start is not None:
@@ -106,7 +106,7 @@ class Actor:
             (horizon - n_obs_steps + 1, action_dim), or (n, ...) for a batch: the first row is the action for now.
             The first ``n_action_steps`` rows are what `predict` would execute.
         """
-        observations, n, single = read_observation(observation, self.observation_space)
+        observations, n, single = read_observation(observation, self.spaces_by_key)
         counters, _, *history = self._layout.new(n)
         history = remember(history, observations, np.ones(n, bool))
         rows = dict(zip(self.spaces_by_key, history, strict=True))
@@ -115,7 +115,7 @@ class Actor:
 
     def sample(self, observation: Observation, n: int, seed: int = 0) -> np.ndarray:
         """``n`` independent plans for one observation, to see the modes: (n, horizon - n_obs_steps + 1, action_dim)."""
-        observations, _, single = read_observation(observation, self.observation_space)
+        observations, _, single = read_observation(observation, self.spaces_by_key)
         if not single:
             raise ObservationError("sample expects one observation, got a batch")
         if n < 1 or seed < 0:

@@ -19,10 +19,12 @@ from l1flow_agents.acting import Actor
 from l1flow_agents.data import Episodes
 from l1flow_agents.device import pick_device
 from l1flow_agents.env_description import EnvDescription
+from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import build, choose, plain
+from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, versions
 from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
@@ -51,8 +53,8 @@ class ChunkAgent(Actor):
         horizon: length of a chunk.
         n_obs_steps: observations that a plan looks at.
         n_action_steps: actions executed before the next plan.
-        network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder` and
-            of the method class.
+        network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder`
+            (which may name parts of observations, see `networks.parts`) and of the method class.
         seed: of the initial weights.
         device: ``auto`` takes a GPU where there is one.
 
@@ -87,6 +89,7 @@ class ChunkAgent(Actor):
         seed: int = 0,
         device: str | torch.device = "auto",
     ) -> None:
+        env, picked = opened(env), pick_device(device)
         settings = AgentSettings(
             network=network,
             method=method,
@@ -94,10 +97,9 @@ class ChunkAgent(Actor):
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
             network_kwargs=network_kwargs or {},
-            encoder_kwargs=encoder_kwargs or {},
+            encoder_kwargs=numbered(encoder_kwargs or {}, getattr(getattr(env, "unwrapped", env), "layouts", {})),
             method_kwargs=method_kwargs or {},
         )
-        env, picked = opened(env), pick_device(device)
         observation_space, action_space = spaces_of(env)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -122,7 +124,8 @@ class ChunkAgent(Actor):
     @property
     def env_kwargs(self) -> dict[str, Any]:
         """A copy of the keyword arguments with which ``gymnasium.make`` makes the agent's environment."""
-        return plain(self.provenance.env.kwargs) if self.provenance.env else {}
+        copied: dict[str, Any] = plain(self.provenance.env.kwargs) if self.provenance.env else {}
+        return copied
 
     def make_env(self, **kwargs: Any) -> gym.Env:
         """The agent's environment again, with its step limit and wrappers; ``kwargs`` as in ``gymnasium.make``.
@@ -218,12 +221,14 @@ class ChunkAgent(Actor):
 
         Raises:
             ConfigError: a bad setting, or ``run_dir`` holds another run.
-            DatasetError: the data do not fit the spaces.
+            DatasetError: the data do not fit the spaces, or say that they are of another environment.
         """
         config = TrainingConfig.from_settings(settings)
         if total_steps < 1:
             raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
-        dataset = fitting(dataset, self.spaces_by_key, self.action_space)
+        env = self._env if isinstance(self._env, gym.Env) else self
+        check_described(dataset.env_args, dataset.source, env)
+        dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
         record = training_record(dataset, total_steps, config)
         provenance = replace(self.provenance, training=record, steps_done=0, score={}, versions=versions())
         folder = RunFolder(Path(run_dir), self._config(provenance)) if run_dir else None
@@ -289,7 +294,7 @@ class ChunkAgent(Actor):
     def load(
         cls, path: str | os.PathLike[str], env: EnvOrSpaces | None = None, device: str | torch.device = "auto"
     ) -> ChunkAgent:
-        """An agent from a checkpoint folder, a bundled name such as ``pusht-state``, or a Hub id ``owner/name``.
+        """An agent from a checkpoint folder, a published name such as ``pusht-state``, or a Hub id ``owner/name``.
 
         Args:
             env: optional, as for a new agent; its spaces are compared with the checkpoint's.

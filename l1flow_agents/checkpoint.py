@@ -9,11 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +19,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from l1flow_agents import zoo
 from l1flow_agents.errors import CheckpointError
-from l1flow_agents.files import sync
+from l1flow_agents.files import old_name, replaced_folder
 from l1flow_agents.names import nearest
 from l1flow_agents.provenance import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from l1flow_agents.policy import ChunkPolicy
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-BUNDLED = Path(str(files("l1flow_agents"))) / "bundled"
 
 
 # ---- agents -------------------------------------------------------------------------------------------------------
@@ -110,33 +104,24 @@ def load_strictly(path: Path, target: Mapping[str, Tensor], source: Mapping[str,
 
 
 def find(name: str | os.PathLike) -> Path:
-    """The folder that a path, a bundled name or a Hugging Face Hub id ``owner/name`` stands for.
+    """The folder that a path, a published name or a Hugging Face Hub id ``owner/name`` stands for.
 
     Raises:
-        CheckpointError: nothing of that name.
+        CheckpointError: nothing of that name. DownloadError: a published agent could not be fetched.
     """
     path = without_suffix(name)
-    for candidate in (path, old_name(path), BUNDLED / path):
+    for candidate in (path, old_name(path)):
         if candidate.is_dir():
             return candidate
+    if (published := zoo.find(str(path))) is not None:
+        return published
     if path.is_file() or Path(name).is_file():
         raise CheckpointError(f"{name}: expected a checkpoint folder, found a file")
     # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
     if re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) and not Path(name).parent.is_dir():
         return _from_hub(str(name))
-    hint = nearest(str(name), bundled_names())
-    raise CheckpointError(f"no checkpoint folder {str(name)!r}; bundled agents are {bundled_names()}{hint}")
-
-
-def bundled_names() -> list[str]:
-    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
-
-
-def bundled_for(env_id: str) -> list[str]:
-    """Names of bundled agents trained for ``env_id``, those that need no picture first."""
-    configs = {name: read_config(BUNDLED / name) for name in bundled_names()}
-    fitting = [name for name, config in configs.items() if config["env"]["id"] == env_id]
-    return sorted(fitting, key=lambda name: (configs[name]["env"]["kwargs"].get("obs_type") != "state", name))
+    hint = nearest(str(name), zoo.names())
+    raise CheckpointError(f"no checkpoint folder {str(name)!r}; published agents are {zoo.names()}{hint}")
 
 
 def _from_hub(repo_id: str) -> Path:
@@ -147,41 +132,14 @@ def _from_hub(repo_id: str) -> Path:
     except Exception as error:  # the Hub's client raises many kinds; a name that cannot be had is one error here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{repo_id!r} is neither a folder nor a bundled agent {bundled_names()}, and the Hub answered: {reason}"
+            f"{repo_id!r} is neither a folder nor a published agent {zoo.names()}, and the Hub answered: {reason}"
         ) from error
 
 
 # ---- files --------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def replaced_folder(path: Path) -> Iterator[Path]:
-    """A scratch folder that takes the place of ``path`` when the block ends well, and vanishes otherwise."""
-    path = path.absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        scratch.chmod(0o755)
-        yield scratch
-        for file in scratch.iterdir():
-            sync(file)
-        sync(scratch)
-        if path.exists():
-            shutil.rmtree(old_name(path), ignore_errors=True)
-            os.rename(path, old_name(path))
-        os.rename(scratch, path)
-        shutil.rmtree(old_name(path), ignore_errors=True)
-        sync(path.parent)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-
-
 def without_suffix(path: str | os.PathLike) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
     path = Path(path)
     return path.with_suffix("") if path.suffix == ".zip" else path
-
-
-def old_name(path: Path) -> Path:
-    return path.with_name(path.name + ".old")

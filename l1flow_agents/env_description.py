@@ -64,9 +64,9 @@ class EnvDescription:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kwargs", frozen(plain(self.kwargs)))
+        object.__setattr__(self, "kwargs", frozen(self.kwargs))
         if self.wrappers is not None:
-            same = (WrapperSpec(one.name, one.entry_point, frozen(plain(one.kwargs))) for one in self.wrappers)
+            same = (WrapperSpec(one.name, one.entry_point, frozen(one.kwargs)) for one in self.wrappers)
             object.__setattr__(self, "wrappers", tuple(same))
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.registry import Registry
 
 T = TypeVar("T")
 
@@ -23,7 +24,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def choose(name: str, choices: Mapping[str, T], what: str) -> T:
     """``choices[name]``, or a ConfigError that lists the choices."""
     if name not in choices:
-        raise ConfigError(f"unknown {what} {name!r}, expected one of {sorted(choices)}{nearest(name, choices)}")
+        others = ", or one that an installed or imported package adds" if isinstance(choices, Registry) else ""
+        raise ConfigError(f"unknown {what} {name!r}, expected one of {sorted(choices)}{others}{nearest(name, choices)}")
     return choices[name]
 
 

@@ -8,9 +8,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from l1flow_agents.errors import ConfigError, WorkerError
@@ -18,6 +20,11 @@ from l1flow_agents.spawning import CONTEXT, packed, unpacked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Worker = Callable[[], AbstractContextManager[Callable[[Item], Result]]]
+"""Makes what a function needs, such as a simulator, and yields the function; called once a process."""
+
+_function: Iterator[Callable[[Any], Any]]  # of a worker process
 
 
 def in_order(
@@ -32,15 +39,25 @@ def in_order(
     Raises:
         WorkerError: a process died. ConfigError: ``function`` cannot be sent.
     """
+    return in_order_by(partial(_owning_nothing, function), items, n_workers)
+
+
+def _owning_nothing(function: Callable[[Item], Result]) -> AbstractContextManager[Callable[[Item], Result]]:
+    return nullcontext(function)
+
+
+def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: int) -> Generator[Result, None, None]:
+    """`in_order` by a function that owns something."""
     if n_workers == 1:
-        yield from map(function, items)
+        with closing(_kept_open(worker)) as functions:
+            for item in items:
+                yield next(functions)(item)
         return
-    data = packed(function, "this work")
-    executor = ProcessPoolExecutor(n_workers, CONTEXT, initializer=_begin, initargs=(data,))
+    executor = ProcessPoolExecutor(n_workers, CONTEXT, initializer=_begin, initargs=(packed(worker, "this work"),))
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(executor.submit(_call, item))
+            pending.append(executor.submit(_do, item))
             if len(pending) > 2 * n_workers:
                 yield pending.popleft().result()
         while pending:
@@ -52,14 +69,6 @@ def in_order(
         executor.shutdown(wait=False, cancel_futures=True)
         for process in processes:  # what they still compute nobody will ask for
             process.terminate()
-
-
-_function: Callable[[Any], Any] | None = None  # of a worker
-
-
-def _call(item: Any) -> Any:
-    assert _function is not None
-    return _function(item)
 
 
 def _begin(data: bytes) -> None:
@@ -74,7 +83,18 @@ def _begin(data: bytes) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    _function = unpacked(data)
+    _function = _kept_open(unpacked(data))
+
+
+def _kept_open(worker: Worker[Item, Result]) -> Generator[Callable[[Item], Result], None, None]:
+    """The same function again and again; made when it is first asked for, so that an error has an item's turn."""
+    with worker() as function:
+        while True:
+            yield function
+
+
+def _do(item: Any) -> Any:
+    return next(_function)(item)
 
 
 def on_cluster(

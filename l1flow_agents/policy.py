@@ -57,7 +57,8 @@ class ChunkPolicy(nn.Module):
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Raw observations (batch, n_obs_steps, *shape) a key -> condition (batch, cond_dim)."""
-        return self.encoder({key: self._normalized(key, value) for key, value in observations.items()})
+        cond: Tensor = self.encoder({key: self._normalized(key, value) for key, value in observations.items()})
+        return cond
 
     def loss(
         self, observations: Mapping[str, Tensor], actions: Tensor, valid: Tensor, noise_samples: int = 1

@@ -36,7 +36,7 @@ class Provenance:
 
     def __post_init__(self) -> None:
         for one in fields(self)[1:]:  # a description is frozen already
-            object.__setattr__(self, one.name, frozen(plain(getattr(self, one.name))))
+            object.__setattr__(self, one.name, frozen(getattr(self, one.name)))
 
     @property
     def has_learned(self) -> bool:
@@ -52,7 +52,8 @@ class Provenance:
             **({"teacher": self.teacher} if self.teacher else {}),
             "versions": self.versions,
         }
-        return plain(parts)
+        config: dict[str, Any] = plain(parts)
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Provenance:

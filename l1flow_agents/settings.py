@@ -54,7 +54,7 @@ class AgentSettings:
             value = {} if getattr(self, name) is None else getattr(self, name)
             if not isinstance(value, Mapping):
                 raise ConfigError(f"agent: {name} must be a mapping of settings, got {value!r}")
-            object.__setattr__(self, name, frozen(plain(value)))
+            object.__setattr__(self, name, frozen(value))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as YAML holds them."""
@@ -69,7 +69,7 @@ def check_changeable(settings: AgentSettings, changes: Mapping[str, Any]) -> Non
     """Raise ConfigError if ``changes`` touch what trained weights depend on; the value that is there is no change."""
     check_names(changes, SETTINGS, "agent")
     for name, value in changes.items():
-        if name not in CHANGEABLE and frozen(plain(value)) != getattr(settings, name):
+        if name not in CHANGEABLE and frozen(value) != getattr(settings, name):
             raise ConfigError(
                 f"{name} is {getattr(settings, name)!r} and the weights depend on it; what may change is "
                 f"{', '.join(CHANGEABLE)} and device, by agent.with_settings(...)"

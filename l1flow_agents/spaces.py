@@ -97,20 +97,19 @@ def kept_dtype(box: spaces.Box) -> type[np.uint8] | type[np.float32]:
 
 
 def read_observation(
-    observation: Observation, space: spaces.Box | spaces.Dict
+    observation: Observation, boxes: Mapping[str, spaces.Box]
 ) -> tuple[dict[str, np.ndarray], int, bool]:
     """Checked arrays (n, *shape) a key in alphabetical order, n, and whether it was a single observation.
 
     Raises:
         ObservationError: names key, expected and given shape or dtype, or a value that is not finite.
     """
-    boxes = keyed_spaces(space)
     if isinstance(observation, tuple):
         raise ObservationError(
             "expected an observation, got a tuple; did you pass (observation, info), as reset returns?"
         )
     if not isinstance(observation, Mapping):
-        if isinstance(space, spaces.Dict):
+        if boxes.keys() != {BARE}:
             raise ObservationError(f"expected a dict with keys {list(boxes)}, got {type(observation).__name__}")
         observation = {BARE: observation}
     arrays, singles = {}, []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ USED, SEED, PLANS, EARLIER = range(4)  # columns of the counters
 NOTHING_SEEN = -1
 
 
-@dataclass(frozen=True)
 class Layout:
     """Shapes and dtypes of the states of one agent.
 
@@ -34,19 +32,15 @@ class Layout:
         dtype: of actions.
     """
 
-    boxes: Mapping[str, spaces.Box]
-    n_obs_steps: int
-    chunk: tuple[int, ...]
-    dtype: np.dtype
-
-    def of(self, n: int) -> list[tuple[tuple[int, ...], np.dtype]]:
-        """Shape and dtype of each array for ``n`` environments."""
-        history = [((n, self.n_obs_steps, *box.shape), np.dtype(kept_dtype(box))) for box in self.boxes.values()]
-        return [((n, 4), np.dtype(np.int64)), ((n, *self.chunk), self.dtype), *history]
+    def __init__(
+        self, boxes: Mapping[str, spaces.Box], n_obs_steps: int, chunk: tuple[int, ...], dtype: np.dtype
+    ) -> None:
+        history = [((n_obs_steps, *box.shape), np.dtype(kept_dtype(box))) for box in boxes.values()]
+        self.parts = [((4,), np.dtype(np.int64)), (chunk, dtype), *history]  # of one environment
 
     def new(self, n: int, noise_seeds: np.ndarray | None = None) -> State:
         """The state of ``n`` environments that have seen nothing; seeds are drawn where none are given."""
-        state = tuple(np.zeros(shape, dtype) for shape, dtype in self.of(n))
+        state = tuple(np.zeros((n, *shape), dtype) for shape, dtype in self.parts)
         state[0][:, USED] = NOTHING_SEEN
         state[0][:, SEED] = torch.randint(1, 2**62, (n,)).numpy() if noise_seeds is None else noise_seeds
         return state
@@ -55,11 +49,12 @@ class Layout:
         """``state``, or an ObservationError if it is not one of ``n`` environments."""
         parts = state if isinstance(state, tuple | list) else ()
         given = [(getattr(part, "shape", None), getattr(part, "dtype", None)) for part in parts]
-        if given != self.of(n):
-            found, expected = ([f"{dtype} {shape}" for shape, dtype in one] for one in (given, self.of(n)))
+        expected = [((n, *shape), dtype) for shape, dtype in self.parts]
+        if given != expected:
+            found = [f"{dtype} {shape}" for shape, dtype in given] if parts else type(state).__name__
+            wanted = [f"{dtype} {shape}" for shape, dtype in expected]
             raise ObservationError(
-                f"state does not belong to {n} environments of this agent: expected {expected}, got "
-                + (str(found) if parts else type(state).__name__)
+                f"state does not belong to {n} environments of this agent: expected {wanted}, got {found}"
             )
         return state
 

@@ -123,12 +123,16 @@ def test_mimicgen(run, load, monkeypatch, tmp_path):
 
 
 def test_bundle(run, load, human_demos, monkeypatch, tmp_path):
-    for name in ("BUNDLED", "RESULTS"):
-        monkeypatch.setattr(load("bundle"), name, tmp_path)
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "results").mkdir()
+    places = {"BUNDLED": "agents", "AGENTS": "agents", "TABLE": "published.yaml", "RESULTS": "results"}
+    for name, place in places.items():
+        monkeypatch.setattr(load("bundle"), name, tmp_path / place, raising=False)
     trained("PushT-v0", human_demos, tmp_path / "run")
     run("bundle", tmp_path / "run", "toy", "--episodes", 1, "--stateless-episodes", 1)
-    assert L1FlowAgent.load(tmp_path / "toy").score["n_episodes"] == 1
-    assert {path.name for path in tmp_path.glob("toy*")} == {"toy", "toy.json", "toy-stateless.json", "toy-curve.csv"}
+    assert L1FlowAgent.load(tmp_path / "agents" / "toy").provenance.score["n_episodes"] == 1
+    made = {path.name for path in (tmp_path / "results").iterdir()}
+    assert made == {"toy.json", "toy-stateless.json", "toy-curve.csv"}
 
 
 def test_every_script_is_run_here():

@@ -197,14 +197,14 @@ AGENTS = {
     st.booleans(),
 )
 def test_every_array_gives_actions_or_one_line(space, array, as_list):
-    agent = AGENTS[space]
+    agent, value = AGENTS[space], array.tolist() if as_list else array
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            action, state = agent.predict({"pos": array.tolist() if as_list else array})
+            action, state = agent.predict({"pos": value})
     except L1FlowError as error:
         assert "\n" not in str(error)
     else:
         assert action.shape == (*array.shape[:-1], 2) and np.isfinite(action).all()
         assert all(ACTION.contains(row) for row in np.atleast_2d(action))
-        agent.predict({"pos": array}, state)
+        agent.predict({"pos": value}, state)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,9 +25,16 @@ pytest.importorskip("robosuite", reason="the simulator of these tasks is not ins
 from test_replay import contents, left_behind, wait_for
 
 from l1flow_agents.cli import main
-from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_robomimic_hdf5
+from l1flow_agents.data.robomimic_hdf5 import (
+    RobomimicWriter,
+    demo_names,
+    read_demo,
+    read_env_args,
+    read_robomimic_hdf5,
+)
 from l1flow_agents.demonstrations.collection import collect
 from l1flow_agents.demonstrations.generation import generate, read_task_spec
+from l1flow_agents.demonstrations.generation.generate import RECIPE, check_recipe
 from l1flow_agents.demonstrations.generation.segments import (
     CHOICES,
     TURNED,
@@ -242,6 +252,16 @@ def test_other_sources_do_not_continue_a_file(source, generated):
         generate("Stack_D1-v0", source, 3, generated, n_sources=1)
 
 
+def test_every_demonstration_of_a_continued_file_is_of_its_recipe(generated, tmp_path):
+    mixed = shutil.copy(generated, tmp_path / "mixed.hdf5")
+    with h5py.File(mixed, "r+") as file:
+        digest = file["data/demo_0"].attrs[RECIPE]
+        file["data/demo_1"].attrs[RECIPE] = "another"
+    check_recipe(RobomimicWriter(generated, read_env_args(generated)), digest)
+    with pytest.raises(DatasetError, match=r"mixed.hdf5: demo_1: expected .* recipe \w+, found another"):
+        check_recipe(RobomimicWriter(mixed, read_env_args(mixed)), digest)
+
+
 CAN = """
 bodies: {can: Can_main}
 subtasks:
@@ -311,4 +331,10 @@ def test_wrong_sources(source, tmp_path, capsys):
     told = said("--env", "Stack_D1-v0", *mine, "-o", str(tmp_path / "x.hdf5"), "--task", str(task))
     assert f"{source}: demo_0: no signal 'grab', found ['grasp', '{GRIPPER}']" in told
     assert "no such file" in said("--env", "Stack_D1-v0", "--source", "none.hdf5", "-o", str(tmp_path / "x.hdf5"))
+    other = tmp_path / "lift.hdf5"
+    with h5py.File(source) as file, h5py.File(other, "w") as lift:
+        file.copy("data", lift)
+        lift["data"].attrs["env_args"] = json.dumps({**json.loads(file["data"].attrs["env_args"]), "env_name": "Lift"})
+    told = said("--env", "Stack_D1-v0", "--source", str(other), "-o", str(tmp_path / "x.hdf5"))
+    assert f"{other}: expected demonstrations of a variant of the task, found Lift" in told and told.count("\n") == 1
     assert not (tmp_path / "x.hdf5").exists()

@@ -12,9 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"errors", "files", "lazy", "rotations", "seeds"},
-    {"device", "frozen", "names", "spawning", "video"},
-    {"data", "env_maker", "envs", "parallel", "wrappers"},
-    {"demonstrations", "env_description", "methods", "networks", "settings", "spaces"},
+    {"registry"},
+    {"demonstration", "device", "layouts", "names", "spawning", "video"},
+    {"env_maker", "frozen", "parallel"},
+    {"data", "envs", "wrappers"},
+    {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
     {"policy", "provenance", "state"},
     {"acting", "checkpoint"},
     {"training"},

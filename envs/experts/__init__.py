@@ -1,4 +1,4 @@
-"""Waypoint experts: they solve a task through its public observations and actions, and so make demonstrations.
+"""Experts: they solve a task through its public observations and actions, and so make demonstrations.
 
 ``expert = make_expert("Lift-v0", np.random.default_rng(0))``, then ``action = expert.act(observation)`` every step, and
 ``expert.reset(np.random.default_rng(1))`` before each further episode.
@@ -6,15 +6,27 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
 from l1flow_agents.envs import NAMESPACE
-from l1flow_agents.envs.experts.waypoints import WaypointExpert
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.registry import Registry
 
-EXPERTS = {
+
+class Expert(Protocol):
+    """What makes demonstrations of a task; made anew, or reset, for each episode."""
+
+    def act(self, observation: Any) -> np.ndarray:
+        """The action for this observation, within the action space."""
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget the episode; everything random comes from ``rng``."""
+
+
+OWN = {  # environment id -> module and class
     "Lift-v0": "lift:LiftExpert",
     "Can-v0": "can:CanExpert",
     "Square-v0": "square:SquareExpert",
@@ -23,7 +35,8 @@ EXPERTS = {
     **{
         f"{task}_{variant}-v0": f"mimicgen.{expert}"
         for task, variants, expert in [
-            ("Square", "D0 D1 D2", "square:SquareExpert"),
+            ("Square", "D0", "square:SquareExpert"),
+            ("Square", "D1 D2", "square:MovedPegExpert"),
             ("Stack", "D0 D1", "stack:StackExpert"),
             ("StackThree", "D0 D1", "stack:StackThreeExpert"),
             ("ThreePieceAssembly", "D0 D1 D2", "three_piece_assembly:ThreePieceAssemblyExpert"),
@@ -31,7 +44,8 @@ EXPERTS = {
             ("PickPlace", "D0", "pick_place:PickPlaceExpert"),
             ("HammerCleanup", "D0 D1", "hammer_cleanup:HammerCleanupExpert"),
             ("MugCleanup", "D0 D1", "mug_cleanup:MugCleanupExpert"),
-            ("Kitchen", "D0 D1", "kitchen:KitchenExpert"),
+            ("Kitchen", "D0", "kitchen:KitchenExpert"),
+            ("Kitchen", "D1", "kitchen:MovedKitchenExpert"),
             ("Threading", "D0 D1 D2", "needle_threading:ThreadingExpert"),
             ("Coffee", "D0 D1 D2", "coffee:CoffeeExpert"),
             ("CoffeePreparation", "D0 D1", "coffee_preparation:CoffeePreparationExpert"),
@@ -40,12 +54,15 @@ EXPERTS = {
     },
 }
 
+EXPERTS: Registry[Callable[[np.random.Generator], Expert]] = Registry(
+    "expert", "l1flow_agents.experts", {env_id: f"{__name__}.{where}" for env_id, where in OWN.items()}
+)
+"""Environment id -> ``expert(rng)``; other packages add theirs."""
 
-def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
+
+def make_expert(env_id: str, rng: np.random.Generator) -> Expert:
     """The expert for a registered environment id; everything random in it comes from ``rng``."""
     env_id = env_id.removeprefix(NAMESPACE)
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
-    module, name = EXPERTS[env_id].split(":")
-    expert: type[WaypointExpert] = getattr(import_module(f"{__name__}.{module}"), name)
-    return expert(rng)
+    return EXPERTS[env_id](rng)

@@ -12,20 +12,24 @@ from l1flow_agents.envs.experts.waypoints import (
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     choose,
     downward,
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 
 class LiftExpert(WaypointExpert):
     """Either pair of the cube's faces, from the left, the right or straight, gripped a little off its middle."""
 
+    layout = LAYOUTS["Lift-v0"]
     speeds = (0.3, 0.6)
 
-    def see(self, objects: np.ndarray) -> None:
-        self.cube, self.cube_yaw = objects[:3], yaw_of(Rotation.from_quat(objects[3:7]))
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        cube = body_of(objects, "cube")
+        self.cube, self.cube_yaw = cube.position, cube.yaw
 
     def draw(self) -> None:
         rng = self.rng

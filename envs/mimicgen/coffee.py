@@ -11,6 +11,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import Geom, Part, articulated, composite, tube, upright, weighing
 from l1flow_agents.envs.mimicgen.scene import Observations, Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
+from l1flow_agents.layouts import LAYOUTS
 
 LID_SHUT, LID_OPEN = math.radians(15), 2 * math.pi / 3  # shut below the first; the hinge ends at the second
 
@@ -94,8 +95,7 @@ def placed(machine_at: tuple[Range, Range, Range], pod_x: Range, pod_y: Range) -
 
 
 class CoffeeScene(Scene):
-    object_dim = 57
-    observed: ClassVar[tuple[str, ...]] = ("coffee_pod", "coffee_machine", "coffee_pod_holder", "coffee_machine_lid")
+    layout = LAYOUTS["Coffee_D0-v0"]
     parts = {"coffee_pod_holder": "coffee_machine_holder_root", "coffee_machine_lid": "coffee_machine_lid_root"}
     variants = {
         "D0": placed((0.0, -0.1, -math.pi / 6), (-0.13, -0.07), (0.17, 0.23)),

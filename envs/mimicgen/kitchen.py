@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from l1flow_agents.envs.mimicgen.objects import CustomMaterial, Geom, Part, arti
 from l1flow_agents.envs.mimicgen.scene import TASK_ZOO_VIEWS, Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 SERVED = (0.05, 0.10, 0.05)  # pot and serving region are nearer, in x, y and z
 ON = 0.0  # the button's angle, at least
@@ -128,9 +129,8 @@ def placed(
 
 
 class KitchenScene(Scene):
-    object_dim = 56
+    layout = LAYOUTS["Kitchen_D0-v0"]
     model_varies = True  # stove, button and region stand fast
-    observed: ClassVar[tuple[str, ...]] = ("Stove1", "cube_bread", "PotObject", "ServingRegionRed")
     table_size = (1.0, 0.8, 0.05)
     table_top = (-0.2, 0.0, 0.9)
     table_friction = (0.6, 0.005, 0.0001)
@@ -207,8 +207,7 @@ class KitchenScene(Scene):
 
 
 class MovedKitchenScene(KitchenScene):
-    object_dim = 70
-    observed = (*KitchenScene.observed, "Button1")
+    layout = LAYOUTS["Kitchen_D1-v0"]
     variants = {
         "D1": placed(
             bread_at=((-0.2, 0.0), (-0.25, -0.05), (-math.pi / 2, math.pi / 2)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from l1flow_agents.envs.mimicgen.spec import Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import homogeneous
 
 ManipulationEnv: Any = robosuite.environments.manipulation.manipulation_env.ManipulationEnv
@@ -47,11 +48,10 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # rob
     """
 
     variants: ClassVar[Mapping[str, Variant]]
-    object_dim: ClassVar[int]
+    layout: ClassVar[Layout]  # of the observation ``object``
     subtasks: ClassVar[tuple[Subtask, ...]]
     choose_every_subtask: ClassVar[bool] = False  # a new source for each subtask, else one an episode
     model_varies: ClassVar[bool] = False
-    observed: ClassVar[tuple[str, ...] | None] = None  # objects in `observations`; None for all
     parts: ClassVar[dict[str, str]] = {}  # other names of bodies, for parts of objects
 
     table_size: ClassVar[tuple[float, float, float]] = (0.8, 0.8, 0.05)
@@ -93,9 +93,8 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # rob
         return dict(zip(("agentview", "agentview_full"), views[::-1] if self.variant.full_view else views, strict=True))
 
     def observations(self) -> Observations:
-        """The parts of the ``object`` observation, in order."""
-        names = self.objects if self.observed is None else self.observed
-        return {key: read for name in names for key, read in self.pose_observations(name).items()}
+        """What reads the parts of `layout`: poses here, what else there is by the task."""
+        return {part: read for name in self.layout.objects for part, read in self.pose_observations(name).items()}
 
     # ---- questions to the simulation --------------------------------------------------------------------------------
     # Names are those of objects, of bodies (a peg) or, for contacts, of geoms.
@@ -200,8 +199,9 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # rob
 
     def _setup_observables(self) -> dict[str, Any]:
         observables: dict[str, Any] = super()._setup_observables()
-        for name, read in self.observations().items() if self.use_object_obs else ():
-            observables[name] = Observable(name, _sensor_of(read), sampling_rate=self.control_freq)
+        readers = self.observations()
+        for part in self.layout if self.use_object_obs else ():
+            observables[part] = Observable(part, _sensor_of(readers[part]), sampling_rate=self.control_freq)
         return observables
 
     # ---- inside -----------------------------------------------------------------------------------------------------

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
+from l1flow_agents.data.bounds import check_disk
+from l1flow_agents.files import replacing
 
 
 def cached_images(
@@ -26,19 +29,26 @@ def cached_images(
         shape: (n_steps, H, W, C).
         blocks: uint8 arrays (n, H, W, C), together all images in order; consumed only where there is no cache yet.
         cache_dir: where the cache lies; ``$L1FLOW_CACHE`` or ``~/.cache/l1flow`` by default.
+
+    Raises:
+        DatasetError: the disk has no room for them.
     """
     folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
     target = folder / f"{path.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            partial = Path(scratch) / target.name
-            images = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+        check_disk(str(path), math.prod(shape), folder)
+        with replacing(target) as temporary:
+            images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
             row = 0
             for block in blocks:
                 images[row : row + len(block)] = block
                 row += len(block)
             images.flush()
             del images
-            os.replace(partial, target)
     return np.load(target, mmap_mode="r")
+
+
+def placeholder(shape: tuple[int, ...]) -> np.ndarray:
+    """Black images that take no memory, where only their shape is asked for."""
+    return np.broadcast_to(np.uint8(0), shape)

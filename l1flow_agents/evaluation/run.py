@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
-from l1flow_agents import checkpoint
+from l1flow_agents import zoo
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.env_maker import EnvMaker, maker_of
@@ -225,13 +225,13 @@ class _Evaluation:
 
 
 def default_agent(env_id: str) -> str:
-    """The name of the bundled agent that `rollout` takes for an environment.
+    """The name of the published agent that `rollout` takes for an environment.
 
     Raises:
         gymnasium.error.Error: no such environment. ConfigError: no agent for it.
     """
     spec = find_spec(env_id)
-    names = checkpoint.bundled_for(plain_id(spec)) if is_ours(spec) else []
+    names = zoo.names_for(plain_id(spec)) if is_ours(spec) else []
     if not names:
-        raise ConfigError(f"no bundled agent for {env_id}; give one, bundled are {checkpoint.bundled_names()}")
+        raise ConfigError(f"no published agent is for {env_id}; give one, published are {zoo.names()}")
     return names[0]

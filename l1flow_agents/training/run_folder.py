@@ -17,10 +17,10 @@ from l1flow_agents.checkpoint import (
     load_weights,
     read_config,
     read_tensors,
-    replaced_folder,
     write_agent,
 )
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.files import replaced_folder
 from l1flow_agents.training.loop import Training
 
 TRAINING = "training.safetensors"
