@@ -37,6 +37,7 @@ def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
         arguments.episodes,
         arguments.seed,
         arguments.n_envs,
+        success_key=arguments.success_key,
         chunked=not arguments.replan_every_step,
         video=video,
         progress_bar=not arguments.json,

@@ -28,7 +28,7 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any]) -> gym.Env:
     try:
         if isinstance(spec.entry_point, str):
             own = checked_arguments(load_env_creator(spec.entry_point), own, env_id)
-        return gym.make(env_id, **checked_arguments(gym.make, kept, env_id, 1), **own)
+        return gym.make(spec, **checked_arguments(gym.make, kept, env_id, 1), **own)
     except (L1FlowError, gym.error.Error):
         raise
     except Exception as error:  # a foreign constructor may raise anything about what it was handed
