@@ -15,8 +15,9 @@ LARGEST = 2**53  # whole numbers up to here are exact in every format that a set
 
 
 def _no_truth(value: Any) -> Any:
+    """Pydantic would read true as 1."""
     if isinstance(value, bool):
-        raise ValueError("must be a number")
+        raise ValueError("must be a number, not true or false")
     return value
 
 
@@ -56,7 +57,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return value
 
 
-_number = BeforeValidator(_no_truth)  # pydantic would read true as 1
+_number = BeforeValidator(_no_truth)
 
 Whole = Annotated[int, Field(ge=0, le=LARGEST), _number]
 """0, 1, 2..."""

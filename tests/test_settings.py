@@ -101,12 +101,12 @@ def test_settings_and_provenance_survive_copies(trained):
     "given, reason",
     [
         ({"horizon": "long"}, "horizon must be a whole number, got 'long'"),
-        ({"horizon": True}, "horizon must be a whole number, got True"),
+        ({"horizon": True}, "horizon must be a number, not true or false, got True"),
         ({"n_obs_steps": None}, "n_obs_steps must be a whole number, got None"),
         ({"n_action_steps": 4.5}, "n_action_steps must be a whole number, got 4.5"),
-        ({"network": 3}, "network must be a name, got 3"),
-        ({"method": None}, "method must be a name, got None"),
-        ({"method_kwargs": [1]}, r"method_kwargs must be a mapping of settings, got \[1\]"),
+        ({"network": 3}, "network must be text, got 3"),
+        ({"method": None}, "method must be text, got None"),
+        ({"method_kwargs": [1]}, r"method_kwargs must be a mapping, got \[1\]"),
     ],
 )
 def test_settings_of_another_kind(given, reason):
@@ -193,7 +193,7 @@ def test_what_the_weights_depend_on_is_refused(trained, name):
         ("l1flow", {"loss": "mse"}, r"loss is 'l1' in the training .*\['sampler', 't_mid', 'n_steps'\]"),
         ("l1flow", {"n_stesp": 4}, "no setting 'n_stesp'.*did you mean 'n_steps'"),
         ("l1flow", {"n_steps": 0}, "n_steps must be at least 1, got 0"),
-        ("l1flow", 4, "method_kwargs must be a mapping of settings, got 4"),
+        ("l1flow", 4, "method_kwargs must be a mapping, got 4"),
         ("l1_regression", {"n_steps": 4}, "no setting 'n_steps'"),
     ],
 )
