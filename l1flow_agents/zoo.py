@@ -56,7 +56,7 @@ def find(name: str) -> Path | None:
         return None
     if CHECKOUT is not None and (CHECKOUT / name).is_dir():
         return CHECKOUT / name
-    kept = agents_dir() / f"{name}-{entry['files'][FILES[1]]['sha256'][:8]}"
+    kept = agents_dir() / f"{name}-{entry['files'][FILES[0]]['sha256'][:8]}"  # the configuration names its weights
     return kept if _differing(kept, entry) is None else _fetch(name, entry, kept)
 
 
@@ -67,7 +67,8 @@ def agents_dir() -> Path:
 
 def table() -> dict[str, dict[str, Any]]:
     """The agents that are fetched: name -> environment, and size and SHA-256 of each file."""
-    return yaml.safe_load(TABLE.read_text())
+    agents: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
+    return agents
 
 
 def describe(folder: Path) -> dict[str, dict[str, Any]]:
@@ -135,4 +136,4 @@ def _differing(folder: Path, entry: dict[str, Any]) -> str | None:
 def _is(path: Path, expected: dict[str, Any]) -> bool:
     if not path.is_file() or path.stat().st_size != expected["bytes"]:
         return False
-    return hashlib.sha256(path.read_bytes()).hexdigest() == expected["sha256"]
+    return bool(hashlib.sha256(path.read_bytes()).hexdigest() == expected["sha256"])

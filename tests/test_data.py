@@ -114,6 +114,13 @@ def test_unknown_key_names_the_known_ones(replay):
         open_dataset(replay, keys=["depth"])
 
 
+def test_a_flat_state_has_no_position_in_it(replay):
+    root = zarr.open_group(str(replay), mode="r+")
+    del root["data/state"]
+    root.create_array("data/state", data=np.arange(1, 42), chunks=(16,))
+    assert set(open_dataset(replay).observations) == {"image", "state"}
+
+
 def remove(name):
     return lambda path: (path / name).unlink()
 
@@ -385,10 +392,8 @@ def test_inconsistent_episodes_are_refused(observations, actions, ends, reason):
 
 
 def test_what_numpy_makes_by_default_is_taken():
-    demos = Episodes(
-        {"a": [[1.0, 2.0]] * 5, "b": np.ones((5, 1), bool), "c": np.arange(5)[:, None]}, np.ones((5, 2)), [2, 5]
-    )
-    assert demos.observations["b"].dtype == np.float32 and demos.observations["c"].dtype == np.int64
+    demos = Episodes({"a": [[1.0, 2.0]] * 5, "c": np.arange(5)[:, None]}, np.ones((5, 2)), [2, 5])
+    assert demos.observations["c"].dtype == np.int64, "training turns it into float32, a batch at a time"
     assert demos.observations["a"].shape == (5, 2) and demos.ends.dtype == np.int64
 
 

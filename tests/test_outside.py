@@ -38,7 +38,8 @@ collect --env my_robots.tasks:Reach-v0 -n 5 -o reach.hdf5 --workers 2
 train reach.yaml --run-dir run
 train reach.yaml --run-dir packed --dataset demos.npz
 info demos.npz
-eval run/agent --env my_robots.tasks:Reach-v0 -n 4 --n-envs 1 --output scored
+eval run/agent --env my_robots.tasks:Reach-v0 -n 2 --n-envs 1 --output scored
+eval run/agent --env my_robots.wrappers:ReachSmooth-v0 -n 2 --n-envs 1 --output smooth
 info
 """
 
@@ -80,6 +81,11 @@ def done(site, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]
         "if __name__ == '__main__':\n"
         f"    for line in {COMMANDS.strip().splitlines()!r}:\n"
         "        assert main(line.split()) == 0, line\n"
+        "    import gymnasium as gym\n"
+        "    env = gym.make('my_robots.wrappers:ReachSmooth-v0')\n"
+        "    places = [env.reset(seed=0)[0], *(env.step([x, 0])[0] for x in (1, -1))]\n"
+        "    x = [place['position'][0] for place in places]\n"
+        "    print(f'steps {x[1] - x[0]:.2f} {x[2] - x[1]:.2f}')\n"
     )
     (folder / "script.py").write_text(code)
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -102,6 +108,13 @@ def test_a_format(done):
     assert process.returncode == 0, process.stderr
     assert (folder / "packed" / "agent").is_dir() and "format: NumPy archive" in process.stdout
     assert [line for line in process.stderr.splitlines() if "broken" in line] == [BROKEN]  # once, of two data sets
+
+
+def test_a_wrapper(done):
+    folder, process = done
+    assert process.returncode == 0, process.stderr
+    assert (folder / "smooth" / "results.json").is_file()
+    assert process.stdout.splitlines()[-1] == "steps 0.10 -0.04"  # 0.7 of -1 and 0.3 of 1, each 0.1
 
 
 def test_a_checkpoint_of_a_package_that_is_not_installed(done):

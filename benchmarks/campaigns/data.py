@@ -263,10 +263,10 @@ def enormous(path: Path, rng: np.random.Generator) -> None:
             one = key.replace("demo_1", f"demo_{number}")
             del file[one]
             shape = (n, *width)
-            chunks = (
+            tiles = (
                 None if which == 0 else (1024, *width) if which == 1 else (min(n, 2**28 // int(np.prod(width))), *width)
             )
-            file.create_dataset(one, shape, dtype, chunks=chunks, compression="gzip" if which == 1 else None)
+            file.create_dataset(one, shape, dtype, chunks=tiles, compression="gzip" if which == 1 else None)
             file[f"data/demo_{number}"].attrs["num_samples"] = n
 
 

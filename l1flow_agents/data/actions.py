@@ -20,8 +20,9 @@ def within(episodes: Episodes, space: spaces.Box, outside: str = "refuse") -> Ep
     Raises:
         DatasetError: ``refuse``, and there are such; says how many, and how far.
     """
-    slack = np.where(np.isfinite(space.high - space.low), TOLERANCE * (space.high - space.low), 0)
-    beyond = (episodes.actions < space.low - slack) | (episodes.actions > space.high + slack)
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)  # whole numbers would overflow
+    slack = np.where(np.isfinite(high - low), TOLERANCE * (high - low), 0)
+    beyond = (episodes.actions < low - slack) | (episodes.actions > high + slack)
     return OUTSIDE[outside](episodes, space, beyond) if beyond.any() else episodes
 
 
@@ -61,4 +62,4 @@ def rescaled(episodes: Episodes, low: np.ndarray, high: np.ndarray, space: space
     if not np.isfinite(bounds).all() or not (lower < upper).all():
         raise ConfigError(f"expected finite bounds with low < high, got {low}, {high} for {space}")
     unit = (episodes.actions - lower) / (upper - lower)
-    return episodes.with_actions((space.low + unit * (space.high - space.low)).astype(np.float32))
+    return episodes.with_actions((bounds[2] + unit * (bounds[3] - bounds[2])).astype(np.float32))

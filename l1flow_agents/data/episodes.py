@@ -18,7 +18,7 @@ class Episodes:
     """Demonstrations as flat arrays and the places where episodes end.
 
     Row ``t`` holds the observation before action ``t``. Arrays may be memory-mapped and of any whole or floating dtype:
-    nothing here copies them, but truth values, which become float32. Lists become arrays.
+    nothing here copies them. Lists become arrays.
 
     Args:
         observations: one array (n_steps, *shape) a key; images uint8 (H, W, C), everything else numbers.
@@ -64,12 +64,12 @@ class Episodes:
     def _converted(self, name: str, value: Any) -> np.ndarray:
         """As an array of whole or floating numbers."""
         try:
-            array = np.asanyarray(value)
+            array: np.ndarray = np.asanyarray(value)
         except ValueError as error:  # rows of different lengths
             raise DatasetError(f"{self.source}: key {name!r} is no array ({error})") from None
         if array.dtype.kind not in "fiub" or array.ndim == 0:
             raise DatasetError(f"{self.source}: key {name!r}: expected rows of numbers, found {_kind(array)}")
-        return array.astype(np.float32) if array.dtype.kind == "b" else array
+        return array
 
     def _checked_ends(self) -> np.ndarray:
         try:

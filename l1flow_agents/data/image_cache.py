@@ -39,14 +39,16 @@ def cached_images(
         folder.mkdir(parents=True, exist_ok=True)
         check_disk(str(path), math.prod(shape), folder)
         with replacing(target) as temporary:
-            images = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
+            create = np.lib.format.open_memmap
+            images = create(temporary, "w+", np.uint8, shape)  # type: ignore[no-untyped-call]  # numpy 1 says no types
             row = 0
             for block in blocks:
                 images[row : row + len(block)] = block
                 row += len(block)
             images.flush()
             del images
-    return np.load(target, mmap_mode="r")
+    mapped: np.ndarray = np.load(target, mmap_mode="r")
+    return mapped
 
 
 def placeholder(shape: tuple[int, ...]) -> np.ndarray:

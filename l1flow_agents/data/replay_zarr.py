@@ -79,7 +79,8 @@ def _read(path: Path, keys: Iterable[str] | None) -> tuple[Episodes, dict[str, Z
     stored = {RENAMED.get(name, name): f"data/{name}" for name in names}
     if "action" not in stored:
         raise DatasetError(f"{path}: key 'data/action' is missing, found {sorted(stored.values())}")
-    derived = {"agent_pos"} if "state" in stored and "agent_pos" not in stored else set()
+    has_state = "state" in stored and len(look_at(path, "data/state").shape) == 2
+    derived = {"agent_pos"} if has_state and "agent_pos" not in stored else set()
     available = (set(stored) | derived) - {"action"}
     wanted = available if keys is None else set(keys)
     if missing := wanted - available:
@@ -157,7 +158,8 @@ def _to_uint8(array: ZarrArray, block: np.ndarray, rows: slice, scale: int) -> n
             f"{array.place} rows {rows.start}..{rows.stop}: expected pixels in 0..255 or all of them in 0..1, "
             f"found {np.min(block)}..{np.max(block)}"
         )
-    return np.rint(block * scale if scale != 1 else block).astype(np.uint8)
+    pixels: np.ndarray = np.rint(block * scale if scale != 1 else block).astype(np.uint8)
+    return pixels
 
 
 def _identity(array: ZarrArray) -> str:

@@ -176,7 +176,7 @@ def _format_3(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _known(name: Any) -> str:
     if name not in COMPRESSORS:
         raise DatasetError(f"expected a compressor of {', '.join(COMPRESSORS)}, or none, found {str(name)[:80]!r}")
-    return name
+    return str(name)
 
 
 # ---- chunks ---------------------------------------------------------------------------------------------------------

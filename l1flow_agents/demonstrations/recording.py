@@ -21,7 +21,8 @@ def make_env(env_id: str) -> gym.Env:
     """With state observations, where the environment has the choice; a simulator is built at the first reset."""
     creator: Any = find_spec(env_id).entry_point
     creator = load_env_creator(creator) if isinstance(creator, str) else creator
-    return gym.make(env_id, **({"obs_type": "state"} if "obs_type" in signature(creator).parameters else {}))
+    kwargs: dict[str, Any] = {"obs_type": "state"} if "obs_type" in signature(creator).parameters else {}
+    return gym.make(env_id, **kwargs)
 
 
 def env_args_of(env: gym.Env, env_id: str) -> dict[str, Any]:
