@@ -45,6 +45,8 @@ class EvaluationSettings:
     """Of the first episode; keep away from the test seeds."""
     n_envs: Count | None = None
     """Processes (default: one a core)."""
+    success_key: Text = "is_success"
+    """The entry of info that tells success."""
 
 
 @dataclass(frozen=True, kw_only=True)
