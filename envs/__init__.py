@@ -46,8 +46,14 @@ ENVS = {
 }
 
 
+NAMESPACE = "l1flow/"  # before each id: the name that nobody else takes
+
+
 def find_spec(env_id: str) -> EnvSpec:
-    """The spec of ``Name-v0`` or ``module:Name-v0``; nothing is built.
+    """The spec of ``Name-v0``, ``namespace/Name-v0`` or ``module:Name-v0``; nothing is built.
+
+    A name of `ENVS` is this library's, whoever else registered it: the one of another package is
+    ``that_package:Name-v0``.
 
     Raises:
         gymnasium.error.Error: no such environment; Gymnasium suggests the nearest. ConfigError: no such module.
@@ -56,13 +62,38 @@ def find_spec(env_id: str) -> EnvSpec:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:
             raise ConfigError(f"environment {env_id!r}: module {module!r} cannot be imported ({error})") from error
+    if name in ENVS and module in ("", "l1flow_agents") and not is_ours(gym.registry.get(name)):
+        gym.logger.warn(f"{name} was registered by another package; taken is this library's, {NAMESPACE}{name}")
+        name = NAMESPACE + name
     return gym.spec(name)
 
 
+def is_ours(spec: EnvSpec | None) -> bool:
+    """Whether ``spec`` is one of `ENVS`, under its plain name or the namespace."""
+    known = ENVS.get(spec.id.removeprefix(NAMESPACE)) if spec else None
+    return spec is not None and known is not None and spec.entry_point == known[0]
+
+
+def plain_id(spec: EnvSpec) -> str:
+    """The id without this library's namespace: what its checkpoints, experts and configurations go by."""
+    return spec.id.removeprefix(NAMESPACE) if is_ours(spec) else spec.id
+
+
 def register_envs() -> None:
-    """Register every id that is not registered yet."""
+    """Register every id, under the namespace and, where no other package has taken it, as it is."""
+    taken = []
     for env_id, (entry_point, max_episode_steps) in ENVS.items():
-        if env_id not in gym.registry:
-            gym.register(env_id, entry_point=entry_point, max_episode_steps=max_episode_steps)
+        for name in (NAMESPACE + env_id, env_id):
+            if name not in gym.registry:
+                try:
+                    gym.register(name, entry_point=entry_point, max_episode_steps=max_episode_steps)
+                except gym.error.RegistrationError:  # of the same name without a version
+                    taken.append(env_id)
+            elif not is_ours(gym.registry[name]):
+                taken.append(env_id)
+    if taken:
+        gym.logger.warn(
+            f"other packages registered {', '.join(taken)}; this library's are {NAMESPACE}{taken[0]} and so on"
+        )

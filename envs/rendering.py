@@ -103,9 +103,10 @@ def gl_context_class() -> type:
     """MuJoCo's class of OpenGL contexts, chosen once a process.
 
     ``MUJOCO_GL`` (egl, osmesa or glfw) decides; where it is not set, EGL, and OSMesa where EGL does not work.
+    ``PYOPENGL_PLATFORM`` follows from that choice, whatever it says.
 
     Raises:
-        ConfigError: none works; the message has each one's reason.
+        ConfigError: none works (the message has each one's reason), or ``MUJOCO_EGL_DEVICE_ID`` is no device here.
     """
     import mujoco
 
@@ -114,6 +115,8 @@ def gl_context_class() -> type:
     wanted = os.environ.get("MUJOCO_GL", "").lower()
     if wanted and wanted not in BACKENDS:
         raise ConfigError(f"MUJOCO_GL must be one of {BACKENDS} or not set, got {wanted!r}")
+    if "OpenGL" not in sys.modules:
+        os.environ.pop("PYOPENGL_PLATFORM", None)
     reasons = []
     for backend in [wanted] if wanted else ["egl", "osmesa"]:
         try:
@@ -124,6 +127,8 @@ def gl_context_class() -> type:
             )  # runs before the library's own clean-up, which was registered by the line above
             return context_class
         except Exception as error:  # a missing library shows as any of five exceptions, by the binding
+            if backend == "egl":
+                _check_device(str(error))
             reasons.append(f"{backend}: {' '.join(str(error).split())}")
             _unload_opengl()
     raise ConfigError(
@@ -132,9 +137,21 @@ def gl_context_class() -> type:
     )
 
 
+def _check_device(reason: str) -> None:
+    """Raise ConfigError if EGL failed for the device that was asked for: another back-end is not the answer then."""
+    device = os.environ.get("MUJOCO_EGL_DEVICE_ID")
+    if device is not None and ("MUJOCO_EGL_DEVICE_ID" in reason or "invalid literal for int" in reason):
+        reason = reason if "MUJOCO_EGL_DEVICE_ID" in reason else "it is no number"
+        raise ConfigError(
+            f"MUJOCO_EGL_DEVICE_ID must be the number of an EGL device or not set, got {device!r} ({reason})"
+        ) from None
+
+
 def _try(context_class: Any) -> None:
     import mujoco
 
+    if not hasattr(context_class, "_context"):
+        context_class._context = None  # else MuJoCo's own __del__ fails, loudly, for one that could not be made
     context = context_class(1, 1)
     context.make_current()
     mujoco.MjrContext(mujoco.MjModel.from_xml_string("<mujoco/>"), mujoco.mjtFontScale.mjFONTSCALE_150).free()

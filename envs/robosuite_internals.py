@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,19 +14,29 @@ import numpy as np
 def _import_robosuite() -> Any:
     """Import robosuite without its log lines, and without depending on OpenGL or deciding about it."""
     logging.getLogger("robosuite_logs").addFilter(lambda record: record.levelno >= logging.ERROR)
-    backend = os.environ.get("MUJOCO_GL")
-    try:
-        import mujoco  # noqa: F401
-    except Exception:  # MUJOCO_GL names a back-end that is not there; only pictures need one
-        os.environ["MUJOCO_GL"] = "disable"
-    import robosuite
-
-    # robosuite sets the variable, which would decide for `rendering` and for child processes
-    if backend is None:
-        os.environ.pop("MUJOCO_GL", None)
-    else:
-        os.environ["MUJOCO_GL"] = backend
+    # robosuite sets MUJOCO_GL, which would decide for `rendering` and for child processes, and asserts that
+    # MUJOCO_EGL_DEVICE_ID is among CUDA_VISIBLE_DEVICES; only pictures need either
+    with _restored("MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID"):
+        try:
+            import mujoco  # noqa: F401
+        except Exception:  # MUJOCO_GL names a back-end that is not there
+            os.environ["MUJOCO_GL"] = "disable"
+        os.environ.pop("MUJOCO_EGL_DEVICE_ID", None)
+        import robosuite
     return robosuite
+
+
+@contextmanager
+def _restored(*names: str) -> Iterator[None]:
+    """Environment variables that are afterwards what they were."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 robosuite = _import_robosuite()

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from l1flow_agents.envs import ENVS
+from l1flow_agents.envs import ENVS, find_spec
 from l1flow_agents.envs.robomimic_args import from_env_args
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv, Task
 from l1flow_agents.errors import ConfigError
@@ -78,4 +78,4 @@ def env_from_args(env_args: dict[str, Any], **kwargs: Any) -> gym.Env:
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
         raise ConfigError(f"env_args: env_name must be one of this library's tasks, got {name!r}; nearest: {nearest!r}")
-    return gym.make(known[name], **{**from_env_args(env_args), **kwargs})
+    return gym.make(find_spec(known[name]), **{**from_env_args(env_args), **kwargs})

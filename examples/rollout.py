@@ -33,5 +33,5 @@ def main() -> None:
     print("results:", args.output / "results.json")
 
 
-if __name__ == "__main__":  # workers are spawned and import this file
+if __name__ == "__main__":
     main()

@@ -18,6 +18,7 @@ from l1flow_agents import checkpoint
 from l1flow_agents.acting import Actor
 from l1flow_agents.data import Episodes
 from l1flow_agents.device import pick_device
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
@@ -25,7 +26,7 @@ from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import build, choose, plain
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
-from l1flow_agents.provenance import Provenance, spec_of, versions
+from l1flow_agents.provenance import Provenance, versions
 from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
 from l1flow_agents.spaces import (
     BARE,
@@ -104,8 +105,7 @@ class ChunkAgent(Actor):
             torch.manual_seed(seed)
             policy = ChunkPolicy(keyed_spaces(observation_space), action_space, settings)
         super().__init__(policy, observation_space, action_space, picked)
-        env_id, env_kwargs = spec_of(env)
-        self.provenance = Provenance(env_id=env_id, env_kwargs=env_kwargs, versions=versions())
+        self.provenance = Provenance(env=EnvDescription.of(env), versions=versions())
         self._logger = Logger(None, [])
         self._env = env
 
@@ -118,13 +118,24 @@ class ChunkAgent(Actor):
 
     @property
     def env_id(self) -> str | None:
-        return self.provenance.env_id
+        """The id by which ``gymnasium.make`` makes the agent's environment, None if it was made from spaces."""
+        return self.provenance.env.usable_id if self.provenance.env else None
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
         """A copy of the keyword arguments with which ``gymnasium.make`` makes the agent's environment."""
-        copied: dict[str, Any] = plain(self.provenance.env_kwargs)
+        copied: dict[str, Any] = plain(self.provenance.env.kwargs) if self.provenance.env else {}
         return copied
+
+    def make_env(self, **kwargs: Any) -> gym.Env:
+        """The agent's environment again, with its step limit and wrappers; ``kwargs`` as in ``gymnasium.make``.
+
+        Raises:
+            ConfigError: it is not known, or cannot be made again; names what is in the way.
+        """
+        if self.provenance.env is None:
+            raise ConfigError("the agent does not know its environment: it was made from spaces")
+        return self.provenance.env.maker()(**kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in SETTINGS:
@@ -215,7 +226,7 @@ class ChunkAgent(Actor):
         config = TrainingConfig.from_settings(settings)
         if total_steps < 1:
             raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
-        env = self._env if isinstance(self._env, gym.Env) else self.provenance
+        env = self._env if isinstance(self._env, gym.Env) else self
         check_described(dataset.env_args, dataset.source, env)
         dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
         record = training_record(dataset, total_steps, config)

@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from l1flow_agents.errors import ConfigError, WorkerError
+from l1flow_agents.spawning import CONTEXT, packed, unpacked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 Worker = Callable[[], AbstractContextManager[Callable[[Item], Result]]]
-"""Makes what a function needs, such as a simulator, and yields the function; importable, called once a process."""
+"""Makes what a function needs, such as a simulator, and yields the function; called once a process."""
 
 _function: Iterator[Callable[[Any], Any]]  # of a worker process
 
@@ -31,12 +32,12 @@ def in_order(
 ) -> Generator[Result, None, None]:
     """``function(item)`` for every item, as a generator; ``items`` may be endless.
 
-    Processes are spawned, never forked (a fork after OpenGL was used hangs), so ``function`` must be importable. At
-    most two items a process are under way ahead of the one that is yielded. An exception of ``function`` is raised
-    here, at its item's turn. With one worker everything runs in this process.
+    Processes are those of `spawning`; each is sent ``function`` once. At most two items a process are under way ahead
+    of the one that is yielded. An exception of ``function`` is raised here, at its item's turn. With one worker
+    everything runs in this process.
 
     Raises:
-        WorkerError: a process died.
+        WorkerError: a process died. ConfigError: ``function`` cannot be sent.
     """
     return in_order_by(partial(_owning_nothing, function), items, n_workers)
 
@@ -52,8 +53,7 @@ def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: 
             for item in items:
                 yield next(functions)(item)
         return
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(n_workers, context, initializer=_begin, initargs=(worker,))
+    executor = ProcessPoolExecutor(n_workers, CONTEXT, initializer=_begin, initargs=(packed(worker, "this work"),))
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
@@ -71,10 +71,9 @@ def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: 
             process.terminate()
 
 
-def _begin(worker: Worker[Any, Any]) -> None:
+def _begin(data: bytes) -> None:
     """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
     global _function
-    _function = _kept_open(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -84,6 +83,7 @@ def _begin(worker: Worker[Any, Any]) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    _function = _kept_open(unpacked(data))
 
 
 def _kept_open(worker: Worker[Item, Result]) -> Generator[Callable[[Item], Result], None, None]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import gymnasium as gym
-from gymnasium.vector import VectorEnv
-from stable_baselines3.common.vec_env import VecEnv
-
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.frozen import frozen
 from l1flow_agents.names import plain
 
@@ -25,10 +21,8 @@ RECORDED = (
 class Provenance:
     """A frozen record beside the weights; a checkpoint keeps it, and it survives loading and saving again."""
 
-    env_id: str | None = None
-    """Id of the environment it was made for, None if it was made from spaces."""
-    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Of ``gymnasium.make``."""
+    env: EnvDescription | None = None
+    """The environment it was made for, None if it was made from spaces."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the training, its data set and the data's fingerprint; empty for an untrained agent."""
     steps_done: int = 0
@@ -41,7 +35,7 @@ class Provenance:
     """What was installed where the weights were made."""
 
     def __post_init__(self) -> None:
-        for one in fields(self):
+        for one in fields(self)[1:]:  # a description is frozen already
             object.__setattr__(self, one.name, frozen(getattr(self, one.name)))
 
     @property
@@ -52,7 +46,7 @@ class Provenance:
     def to_config(self) -> dict[str, Any]:
         """The parts of ``config.yaml`` that hold it, as plain values."""
         parts = {
-            "env": {"id": self.env_id, "kwargs": self.env_kwargs},
+            "env": self.env.to_dict() if self.env else {"id": None},
             "training": {"steps_done": self.steps_done, **self.training},
             "score": self.score,
             **({"teacher": self.teacher} if self.teacher else {}),
@@ -66,20 +60,8 @@ class Provenance:
         training = dict(config.get("training") or {})
         steps_done = int(training.pop("steps_done", 0))
         others = {name: dict(config.get(name) or {}) for name in ("score", "teacher", "versions")}
-        env_id, env_kwargs = config["env"]["id"], dict(config["env"]["kwargs"])
-        return cls(env_id=env_id, env_kwargs=env_kwargs, training=training, steps_done=steps_done, **others)
-
-
-def spec_of(env: Any) -> tuple[str | None, dict[str, Any]]:
-    """Id and keyword arguments with which the environment, or one of a vector of them, can be made again."""
-    spec = env.spec if isinstance(env, gym.Env) else None
-    if isinstance(env, VecEnv | VectorEnv):  # a vector's own spec, where it has one, describes the vector
-        inner: Any = env if isinstance(env, VecEnv) else env.unwrapped
-        with suppress(AttributeError, NotImplementedError):  # a vector that is not made of environments
-            spec = inner.get_attr("spec")[0]
-    if spec is None:
-        return None, {}
-    return spec.id, {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
+        env = EnvDescription.from_dict(config["env"])
+        return cls(env=env, training=training, steps_done=steps_done, **others)
 
 
 def versions() -> dict[str, str]:

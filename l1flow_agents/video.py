@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from l1flow_agents.files import replacing
 
-GREEN, RED, PLAN = (60, 170, 75), (205, 70, 60), (235, 110, 30)
+GREEN, RED, GREY, PLAN = (60, 170, 75), (205, 70, 60), (128, 128, 128), (235, 110, 30)
 BORDER = 6  # pixels, in the colour of the outcome
 HOLD = 0.7  # seconds that the last frame stays
 
@@ -23,8 +23,8 @@ HOLD = 0.7  # seconds that the last frame stays
 class VideoRecorder:
     """Collects the frames of chosen episodes while `evaluate` runs, and writes mp4 files.
 
-    A frame gets a green or red border once its episode is over (held for a moment). Files are written under a
-    temporary name and renamed.
+    A frame gets a green or red border once its episode is over, grey where success was not told (held for a moment).
+    Files are written under a temporary name and renamed.
 
     Args:
         folder: where files go: ``episode_<seed>.mp4``, or ``episodes.mp4`` for a grid.
@@ -51,12 +51,12 @@ class VideoRecorder:
         """Append frames (H, W, 3) uint8 to an episode's film."""
         self._films.setdefault(episode, []).extend(frames)
 
-    def end(self, episode: int, seed: int, success: bool, fps: float) -> None:
+    def end(self, episode: int, seed: int, success: bool | None, fps: float) -> None:
         """The episode is over; write its film, or keep it for the grid."""
         frames = self._films.pop(episode, [])
         if not frames:
             return
-        frames += [framed(frames[-1], GREEN if success else RED)] * round(HOLD * fps)
+        frames += [framed(frames[-1], GREY if success is None else GREEN if success else RED)] * round(HOLD * fps)
         if self.grid:
             self._done[episode] = frames
         else:

@@ -23,6 +23,7 @@ from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
 from l1flow_agents import L1FlowAgent, checkpoint, files, zoo
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, ConfigError
 
 ODD = spaces.Dict(
@@ -130,7 +131,7 @@ def test_env_id_and_kwargs_are_kept(tmp_path):
 def test_settings_of_numpy_are_saved_as_plain_numbers(tmp_path):
     method, env_kwargs = {"t_mid": np.float64(0.25), "n_steps": np.int64(4)}, {"size": np.array([1, 2])}
     agent = L1FlowAgent("mlp", (STATE, ACTION), network_kwargs=TINY["mlp"], method_kwargs=method)
-    agent.provenance = replace(agent.provenance, env_id="Some-v0", env_kwargs=env_kwargs)
+    agent.provenance = replace(agent.provenance, env=EnvDescription("Some-v0", env_kwargs))
     agent.save(tmp_path / "agent")
     loaded = L1FlowAgent.load(tmp_path / "agent")
     assert (loaded.policy.method.t_mid, loaded.policy.method.n_steps) == (0.25, 4)

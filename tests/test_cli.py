@@ -57,9 +57,13 @@ def test_train_then_eval_then_rollout(experiment, capsys):
     assert "eval/mean_score" in Path("runs/tiny/progress.csv").read_text()
 
     agent = "runs/tiny/agent"
-    code, out, _ = run(capsys, "eval", agent, "-n", "2", "--seed", "5", "--json", "--output", "scores")
+    code, out, _ = run(
+        capsys, "eval", agent, "-n", "2", "--seed", "5", "--json", "--output", "scores", "--success-key", "won"
+    )
     result = json.loads(out)
     assert code == 0 and [e["seed"] for e in result["episodes"]] == [5, 6]
+    assert result["success_rate"] is None and result["success_key"] == "won"
+    assert result["env"]["max_episode_steps"] == 10 and max(e["length"] for e in result["episodes"]) == 10
     assert json.loads(Path("scores/results.json").read_text())["command"].startswith("l1flow eval runs/tiny/agent")
 
     code, out, _ = run(capsys, "rollout", agent, "-n", "1", "--films", "1", "--grid", "--overlay", "--output", "films")

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l1flow_agents import evaluate
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, ConfigError, WorkerError
 from l1flow_agents.evaluation import ScoreCallback, wilson_interval
 from l1flow_agents.provenance import Provenance
@@ -37,7 +38,7 @@ def counting(make_agent):
 def pushing(make_agent):
     with gym.make("PushT-v0", obs_type="state") as env:
         agent = make_agent(space=env.observation_space, action_space=env.action_space)
-        agent.provenance = Provenance(env_id="PushT-v0", env_kwargs={"obs_type": "state"})
+        agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_type": "state"}))
     return agent
 
 
@@ -115,6 +116,33 @@ def test_wrong_use_is_explained_before_any_work(counting, pushing, make_agent):
         evaluate(counting, COUNTER, n_episodes=1, video=VideoRecorder("nowhere", overlay=True))
 
 
+def test_success_goes_by_the_key_that_is_asked_for(counting):
+    result = evaluate(
+        counting, COUNTER, 4, seed=10, n_envs=1, env_kwargs={"success_key": "success"}, success_key="success"
+    )
+    assert [e.success for e in result.episodes] == [True, False, True, False]
+    assert result.to_dict()["success_key"] == "success"
+
+
+def test_success_under_another_key_is_not_told_rather_than_0(counting, tmp_path):
+    video = VideoRecorder(tmp_path, [0])
+    result = evaluate(counting, COUNTER, 2, seed=10, n_envs=1, env_kwargs={"success_key": "success"}, video=video)
+    assert [e.success for e in result.episodes] == [None, None]
+    assert math.isnan(result.success_rate) and result.interval == (0, 1)
+    said = str(result)
+    assert "success not told" in said and "0.00 (" not in said
+    assert "info had no 'is_success' in any of them, only ['steps', 'success']" in said
+    saved = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert saved["success_rate"] is None and saved["mean_score"] == result.mean_score
+    assert np.ptp(iio.imread(video.paths[0])[-1, 2, 26].astype(int)) < 12, "a grey border"
+
+
+def test_a_key_that_only_successes_have_makes_the_others_failures(counting):
+    result = evaluate(counting, COUNTER, 4, seed=10, n_envs=1, env_kwargs={"failures_told": False})
+    assert result.success_rate == 0.5
+    assert "info had no 'is_success' in 2 of them, which count as failures" in str(result)
+
+
 def test_results_are_saved_whole(counting, tmp_path):
     result = evaluate(counting, COUNTER, n_episodes=3, seed=10, n_envs=1)
     result.save(tmp_path / "deep" / "results.json", command="l1flow eval")
@@ -175,11 +203,19 @@ def test_scores_are_logged_while_training(counting, make_episodes):
     logger.record = lambda key, value, *_, **__: records.append((key, value))
     callback.init_callback(counting)
     for step in (1, 2, 3):
-        counting.provenance = Provenance(env_id=COUNTER, steps_done=step)
+        counting.provenance = Provenance(env=EnvDescription(COUNTER), steps_done=step)
         assert callback.on_step()
     counting.provenance = Provenance()
     assert [key for key, _ in records] == ["time/total_timesteps", "eval/success_rate", "eval/mean_score"]
     assert [value for _, value in records[:2]] == [2, 0.5]
+
+    records.clear()
+    counting.provenance = Provenance(env=EnvDescription(COUNTER))
+    callback = ScoreCallback(every=1, n_episodes=1, n_envs=1, success_key="nothing")
+    callback.init_callback(counting)
+    assert callback.on_step()
+    counting.provenance = Provenance()
+    assert [key for key, _ in records] == ["time/total_timesteps", "eval/mean_score"]
 
 
 @pytest.mark.parametrize(

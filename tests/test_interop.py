@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import envs_for_tests  # noqa: F401  registers Counter-v0
 import gymnasium as gym
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from conftest import TINY
@@ -11,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.type_aliases import PolicyPredictor
-from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage, VecVideoRecorder
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.errors import CheckpointError
@@ -138,6 +139,24 @@ def gymnasium_loop(agent, envs, n_steps: int) -> int:
         # NEXT_STEP: `done` comes with an episode's last observation, the first of the next one a step later
         begins = before if mode is AutoresetMode.NEXT_STEP else done
     return ended
+
+
+def test_gymnasiums_and_sb3s_video_recorders_write_films(tmp_path):
+    def filmed():
+        return gym.make("Counter-v0", render_mode="rgb_array")
+
+    env = gym.wrappers.RecordVideo(filmed(), str(tmp_path))
+    env.reset(seed=0)
+    for _ in range(5):
+        env.step(env.action_space.sample())
+    env.close()
+    vec_env = VecVideoRecorder(DummyVecEnv([filmed]), str(tmp_path), lambda step: step == 0, video_length=3)
+    vec_env.reset()
+    for _ in range(3):
+        vec_env.step([env.action_space.sample()])
+    vec_env.close()
+    shapes = {path.name: iio.imread(path).shape for path in tmp_path.glob("*.mp4")}
+    assert shapes == {"rl-video-episode-0.mp4": (6, 40, 52, 3), "rl-video-step-0-to-step-3.mp4": (4, 40, 52, 3)}
 
 
 def test_images_transposed_by_sb3_are_the_same_images(make_agent):

@@ -369,6 +369,39 @@ def test_states_need_no_opengl_and_pictures_say_why_they_do(backend):
     )
 
 
+NOT_A_DEVICE = "MUJOCO_EGL_DEVICE_ID must be the number of an EGL device or not set, got"
+
+
+@pytest.mark.parametrize(
+    "variables, said",
+    [
+        ({"CUDA_VISIBLE_DEVICES": "1", "MUJOCO_EGL_DEVICE_ID": "0"}, None),  # robosuite asserts that 0 is in "1"
+        ({"CUDA_VISIBLE_DEVICES": "1", "MUJOCO_EGL_DEVICE_ID": "abc"}, f"{NOT_A_DEVICE} 'abc' (it is no number)"),
+        ({"MUJOCO_EGL_DEVICE_ID": "999"}, f"{NOT_A_DEVICE} '999' ("),
+        ({"PYOPENGL_PLATFORM": "nonsense", "DISPLAY": None}, None),
+    ],
+)
+def test_states_and_pictures_whatever_the_environment_says(variables, said):
+    script = """
+        import os, gymnasium as gym, l1flow_agents
+        from l1flow_agents.envs.rendering import gl_context_class
+        from l1flow_agents.errors import ConfigError
+        before = dict(os.environ)
+        from l1flow_agents.envs.robosuite_internals import robosuite
+        for name in ("MUJOCO_GL", "MUJOCO_EGL_DEVICE_ID", "PYOPENGL_PLATFORM", "CUDA_VISIBLE_DEVICES"):
+            assert os.environ.get(name) == before.get(name), name
+        try:
+            print(gl_context_class().__module__)
+        except ConfigError as error:
+            print(error)
+    """
+    done = run(script, MUJOCO_GL=None, **variables)
+    if "no OpenGL" in done.stdout:
+        pytest.skip("no OpenGL here")
+    assert done.stdout.startswith(said or "mujoco.")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
 def run(script: str, **environment: str | None) -> subprocess.CompletedProcess:
     """A fresh interpreter; a variable that is None is not set."""
     variables = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}

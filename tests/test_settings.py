@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l1flow_agents import ChunkAgent, L1FlowAgent, checkpoint, zoo
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import FrozenDict, frozen
 from l1flow_agents.methods import METHODS
@@ -169,7 +170,9 @@ def test_the_weights_are_a_copy(trained):
 
 
 def test_provenance_goes_along_and_a_score_only_with_what_it_was_measured_on(trained):
-    trained.provenance = replace(trained.provenance, score={"mean": 1}, env_id="PushT-v0", versions={"torch": "0.1"})
+    trained.provenance = replace(
+        trained.provenance, score={"mean": 1}, env=EnvDescription("PushT-v0"), versions={"torch": "0.1"}
+    )
     assert trained.with_settings(device="cpu").provenance == trained.provenance
     other = trained.with_settings(n_action_steps=4).provenance
     assert other == replace(trained.provenance, score={})
@@ -218,14 +221,14 @@ def test_steps_that_do_not_fit(trained):
 def test_a_student_knows_its_teacher_and_environment(trained, tmp_path):
     teacher = new_agent(method="ddpm")
     teacher.provenance = replace(
-        teacher.provenance, env_id="PushT-v0", env_kwargs={"obs_type": "state"}, score={"a": 1}
+        teacher.provenance, env=EnvDescription("PushT-v0", {"obs_type": "state"}), score={"a": 1}
     )
     teacher.learn(random_episodes(), 3, **SHORT)
     student = ChunkAgent.from_teacher(teacher, "onedp").learn(random_episodes(), 2, **SHORT)
     student.save(tmp_path / "student")
     loaded = L1FlowAgent.load(tmp_path / "student").provenance
     assert loaded == student.provenance
-    assert (loaded.env_id, loaded.env_kwargs, loaded.steps_done) == ("PushT-v0", {"obs_type": "state"}, 2)
+    assert (loaded.env, loaded.steps_done) == (EnvDescription("PushT-v0", {"obs_type": "state"}), 2)
     assert (loaded.teacher["method"], loaded.teacher["steps_done"], loaded.teacher["batch_size"]) == ("ddpm", 3, 8)
     assert loaded.score == {}
 
@@ -266,7 +269,7 @@ def test_bundled_agents_know_where_they_come_from():
     for name in zoo.names():
         config = checkpoint.read_config(checkpoint.find(name))
         record = Provenance.from_config(config)
-        assert record.env_id and record.has_learned and record.versions["torch"]
+        assert record.env.id and record.has_learned and record.versions["torch"]
         assert {part: config[part] for part in record.to_config()} == record.to_config()
 
 

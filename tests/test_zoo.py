@@ -13,6 +13,7 @@ import yaml
 
 from l1flow_agents import L1FlowAgent, zoo
 from l1flow_agents.cli import main
+from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, DownloadError
 
 ROOT = Path(__file__).parents[1]
@@ -23,7 +24,7 @@ def published(tmp_path, monkeypatch, make_agent) -> Path:
     """Two agents in a folder of their own, listed as if they were ours; none comes with the package."""
     for name, env_id in [("one", "Counter-v0"), ("two", "Other-v0")]:
         agent = make_agent()
-        agent.provenance = replace(agent.provenance, env_id=env_id)
+        agent.provenance = replace(agent.provenance, env=EnvDescription(env_id))
         agent.save(tmp_path / "published" / name)
     (tmp_path / "table.yaml").write_text(yaml.safe_dump(zoo.describe(tmp_path / "published")))
     monkeypatch.setattr(zoo, "TABLE", tmp_path / "table.yaml")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from l1flow_agents.envs import NAMESPACE
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.registry import Registry
 
@@ -61,6 +62,7 @@ EXPERTS: Registry[Callable[[np.random.Generator], Expert]] = Registry(
 
 def make_expert(env_id: str, rng: np.random.Generator) -> Expert:
     """The expert for a registered environment id; everything random in it comes from ``rng``."""
+    env_id = env_id.removeprefix(NAMESPACE)
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
     return EXPERTS[env_id](rng)

@@ -123,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("-n", "--episodes", type=positive, default=episodes, help="default: %(default)s")
         sub.add_argument("--seed", type=int, default=TEST_SEED, help="of the first episode (default: %(default)s)")
         sub.add_argument("--n-envs", type=positive, help="processes (default: one a core)")
+        sub.add_argument("--success-key", default="is_success", help="of info (default: %(default)s)")
         sub.add_argument("--replan-every-step", action="store_true", help="no chunks, no state: the plainest loop")
         sub.add_argument("--output", default=out, help="folder for results.json and videos")
         sub.add_argument("--json", action="store_true", help="print results as JSON")
@@ -269,6 +270,7 @@ def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
         arguments.episodes,
         arguments.seed,
         arguments.n_envs,
+        success_key=arguments.success_key,
         chunked=not arguments.replan_every_step,
         video=video,
         progress_bar=not arguments.json,

@@ -118,11 +118,13 @@ def score(job: Job, row: str, agent: L1FlowAgent) -> dict[str, Any]:
         evaluate(agent, n_episodes=job.n_episodes, seed=TEST_SEED, n_envs=1).save(path)
     found = json.loads(path.read_text())
     episodes = found["episodes"]
+    if all(episode["success"] is None for episode in episodes):
+        raise ConfigError(f"{found['env']['id']}: expected 'is_success' in info, to compare success rates; it had none")
     return {
         "method_kwargs": plain(agent.settings.method_kwargs),
         "network_evaluations": agent.policy.method.network_evaluations,
         "scores": [round(episode["score"], 4) for episode in episodes],
-        "successes": [int(episode["success"]) for episode in episodes],
+        "successes": [int(bool(episode["success"])) for episode in episodes],
     }
 
 

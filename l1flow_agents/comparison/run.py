@@ -16,7 +16,7 @@ from l1flow_agents.comparison.latency import latencies
 from l1flow_agents.comparison.report import write_report
 from l1flow_agents.comparison.systems import chosen, read_systems
 from l1flow_agents.data.download import locate
-from l1flow_agents.envs import find_spec
+from l1flow_agents.envs import find_spec, plain_id
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments.run import read_experiment
 from l1flow_agents.files import write_atomically
@@ -69,7 +69,7 @@ def compare(
         raise ConfigError("expected a budget of steps or of seconds, got both")
     wanted = chosen(read_systems(systems), list(methods))
     spec = find_spec(env_id)
-    experiment = read_experiment(config or f"{spec.id.rpartition('-v')[0].lower()}-state", overrides)
+    experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
     if find_spec(experiment["env"]).id != spec.id:
         raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment['env']}")
     experiment["dataset"] = str(locate(experiment["dataset"]))

@@ -16,21 +16,30 @@ class ScoreCallback(BaseCallback):
         every: gradient steps between evaluations.
         n_episodes, n_envs: as in `evaluate`.
         seed: first validation seed; keep away from the test seeds, 1000000 and up.
+        success_key: as in `evaluate`; a success that is not told is not logged.
     """
 
     def __init__(
-        self, *, every: int, n_episodes: int = 20, seed: int = VALIDATION_SEED, n_envs: int | None = None
+        self,
+        *,
+        every: int,
+        n_episodes: int = 20,
+        seed: int = VALIDATION_SEED,
+        n_envs: int | None = None,
+        success_key: str = "is_success",
     ) -> None:
         super().__init__()
         if every < 1:
             raise ConfigError(f"evaluation: every must be at least 1, got {every}")
-        self.every, self.arguments = every, {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs}
+        self.every = every
+        self.arguments = {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs, "success_key": success_key}
 
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:
             result = evaluate(self.model, **self.arguments)  # type: ignore[arg-type]
             self.logger.record("time/total_timesteps", self.num_timesteps)
-            self.logger.record("eval/success_rate", result.success_rate)
+            if result.success_told:
+                self.logger.record("eval/success_rate", result.success_rate)
             self.logger.record("eval/mean_score", result.mean_score)
             self.logger.dump(self.num_timesteps)
         return True

@@ -24,17 +24,19 @@ class EpisodeResult:
     index: int
     seed: int
     score: float = 0.0
-    success: bool = False
+    success: bool | None = None
+    """None: the environment did not say."""
     length: int = 0
     episode_return: float = 0.0
     error: str | None = None
     """Why it could not be finished; such an episode counts in no mean."""
 
-    def add(self, rewards: list[float], success: bool) -> None:
+    def add(self, rewards: list[float], success: bool | None) -> None:
         """Book some more steps."""
         if rewards:
             self.score = max(self.score, *rewards) if self.length else max(rewards)
-        self.success = self.success or success
+        if success is not None:
+            self.success = bool(self.success or success)
         self.episode_return += sum(rewards)
         self.length += len(rewards)
 
@@ -51,6 +53,12 @@ class EvaluationResult:
     seconds: float
     agent: str = ""
     videos: list[str] = field(default_factory=list)
+    success_key: str = "is_success"
+    info_keys: list[str] = field(default_factory=list)
+    """What an info without ``success_key`` had instead."""
+    max_episode_steps: int | None = None
+    wrappers: list[str] = field(default_factory=list)
+    """Names of those around the environment, innermost first."""
 
     @property
     def finished(self) -> list[EpisodeResult]:
@@ -62,13 +70,26 @@ class EvaluationResult:
         return [episode for episode in self.episodes if episode.error is not None]
 
     @property
+    def silent(self) -> list[EpisodeResult]:
+        """Finished episodes in which no info had ``success_key``."""
+        return [episode for episode in self.finished if episode.success is None]
+
+    @property
+    def success_told(self) -> bool:
+        """Whether the environment knows success: some episode's info had ``success_key``."""
+        return not self.finished or len(self.silent) < len(self.finished)
+
+    @property
     def success_rate(self) -> float:
-        return float(np.mean([e.success for e in self.finished])) if self.finished else math.nan
+        """NaN if it was not told; if some episodes told it, those that did not are failures."""
+        told = self.finished if self.success_told else []
+        return float(np.mean([bool(e.success) for e in told])) if told else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the success rate."""
-        return wilson_interval(sum(e.success for e in self.finished), len(self.finished))
+        """95 % Wilson interval of the success rate; (0, 1) if it was not told."""
+        told = self.finished if self.success_told else []
+        return wilson_interval(sum(bool(e.success) for e in told), len(told))
 
     @property
     def mean_score(self) -> float:
@@ -84,11 +105,17 @@ class EvaluationResult:
         low, high = self.interval
         return {
             "agent": self.agent,
-            "env": {"id": self.env_id, "kwargs": self.env_kwargs},
+            "env": {
+                "id": self.env_id,
+                "kwargs": self.env_kwargs,
+                "max_episode_steps": self.env_kwargs.get("max_episode_steps", self.max_episode_steps),
+                "wrappers": self.wrappers,
+            },
             "n_action_steps": self.n_action_steps,
             "n_episodes": len(self.episodes),
             "n_failed": len(self.failed),
-            "success_rate": self.success_rate,
+            "success_key": self.success_key,
+            "success_rate": None if math.isnan(self.success_rate) else self.success_rate,
             "success_interval_95": [low, high],
             "mean_score": self.mean_score,
             "mean_score_error_95": self.score_error,
@@ -101,17 +128,21 @@ class EvaluationResult:
 
     def save(self, path: str | os.PathLike, **extra: Any) -> None:
         """Write JSON, whole or not at all; ``extra`` entries come first."""
-        write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1) + "\n")
+        write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1, default=str) + "\n")
 
     def __str__(self) -> str:
         low, high = self.interval
+        rate = f"{self.success_rate:.2f} (95 % interval {low:.2f} .. {high:.2f})" if self.success_told else "not told"
         lines = [
-            f"{self.env_id}: success {self.success_rate:.2f} (95 % interval {low:.2f} .. {high:.2f}), "
+            f"{self.env_id}: success {rate}, "
             f"mean score {self.mean_score:.3f} +- {self.score_error:.3f}, "
             f"{len(self.finished)} episodes in {self.seconds:.0f} s"
         ]
         if len(self.finished) < FEW_EPISODES:
             lines.append(f"(under {FEW_EPISODES} episodes: too few to compare agents)")
+        if self.silent:
+            n = f"{len(self.silent)} of them, which count as failures" if self.success_told else "any of them"
+            lines.append(f"(info had no {self.success_key!r} in {n}, only {self.info_keys}; choose with success_key)")
         lines += [f"episode of seed {e.seed} was lost: {e.error}" for e in self.failed]
         return "\n".join(lines)
 

@@ -5,31 +5,38 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
 from l1flow_agents import zoo
 from l1flow_agents.agent import L1FlowAgent
-from l1flow_agents.envs import find_spec
+from l1flow_agents.env_description import EnvDescription
+from l1flow_agents.env_maker import EnvMaker, maker_of
+from l1flow_agents.envs import find_spec, is_ours, plain_id
 from l1flow_agents.errors import ConfigError, WorkerError
 from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
 from l1flow_agents.evaluation.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
 from l1flow_agents.seeds import TEST_SEED
 from l1flow_agents.spaces import check_same_spaces
+from l1flow_agents.spawning import packed, portable
 from l1flow_agents.video import VideoRecorder
 
 
 def evaluate(
     agent: L1FlowAgent,
-    env_id: str | None = None,
+    env_id: str | EnvSpec | None = None,
     n_episodes: int = 50,
     seed: int = TEST_SEED,
     n_envs: int | None = None,
     *,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    success_key: str = "is_success",
     chunked: bool = True,
     video: VideoRecorder | None = None,
     progress_bar: bool = False,
@@ -37,48 +44,67 @@ def evaluate(
 ) -> EvaluationResult:
     """Run ``n_episodes`` episodes; episode k starts from ``reset(seed=seed + k)`` and draws the noise of that seed.
 
-    Environments live in spawned processes that execute whole chunks; the policy plans here, in one batch for all
-    environments that wait. An episode does not depend on ``n_envs``, but for float round-off: matrix products
-    round differently for other batch sizes (see docs/evaluation.md for how much).
+    Environments live in processes of their own that execute whole chunks; the policy plans here, in one batch for all
+    environments that wait. A script needs no ``__main__`` guard for this. An episode does not depend on ``n_envs``, but
+    for float round-off: matrix products round differently for other batch sizes (see docs/evaluation.md for how much).
 
     Args:
-        env_id: the agent's own environment by default.
+        env_id: the agent's own environment by default, with its step limit and wrappers; another id, or the spec of
+            an environment that you made (``env.spec``).
         n_envs: processes, by default one a core.
-        env_kwargs: of `gymnasium.make`; by default the agent's, if the environment is its own.
+        env_kwargs: of `gymnasium.make`, in place of the agent's or the spec's.
+        success_key: the entry of ``info`` that tells success, at any step. Where no info has it, success is not told.
         chunked: False plans anew at every step from the newest observation alone, as
             ``action, _ = agent.predict(observation)`` does.
         video: records chosen episodes on the way.
         timeout: seconds that a worker may take to answer before its episode is given up.
 
     Raises:
-        ConfigError, gymnasium.error.Error: a bad argument or an unknown environment id.
+        ConfigError, gymnasium.error.Error: a bad argument, an unknown environment id, or an environment that cannot
+            be made again from what is known of it.
         CheckpointError: the environment's spaces are not the agent's.
         WorkerError: the environment cannot be built.
     """
-    env_id = env_id or agent.env_id
-    if env_id is None:
-        raise ConfigError("the agent does not know its environment; expected env_id")
     if n_episodes < 1 or seed < 0 or (n_envs is not None and n_envs < 1):
         raise ConfigError(f"expected n_episodes >= 1, seed >= 0 and n_envs >= 1, got {n_episodes}, {seed} and {n_envs}")
-    own = find_spec(env_id).id == agent.env_id  # an unknown id fails here, with Gymnasium's suggestion
-    if env_kwargs is None:
-        env_kwargs = agent.env_kwargs if own else {}
+    make, kwargs = _maker(agent, env_id, env_kwargs)
     n_envs = min(n_envs or os.cpu_count() or 1, n_episodes)
     started = time.perf_counter()
     filming = {"render_mode": "rgb_array"} if video and video.episodes else {}
-    setup = EnvSetup(env_id, {**env_kwargs, **filming}, agent.n_obs_steps, bool(video and video.overlay))
+    setup = EnvSetup(make, {**kwargs, **filming}, agent.n_obs_steps, bool(video and video.overlay), success_key)
     episodes = [EpisodeResult(index=k, seed=seed + k) for k in range(n_episodes)]
     with tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar:
-        _Evaluation(agent, setup, episodes, n_envs, chunked, video, timeout, bar).run()
+        evaluation = _Evaluation(agent, setup, episodes, n_envs, chunked, video, timeout, bar)
+        evaluation.run()
     return EvaluationResult(
-        env_id=env_id,
-        env_kwargs=env_kwargs,
+        env_id=env_id if isinstance(env_id, str) else plain_id(make.spec),
+        env_kwargs={**make.spec.kwargs, **kwargs},
         n_action_steps=agent.n_action_steps if chunked else 1,
         episodes=episodes,
         n_envs=n_envs,
         seconds=time.perf_counter() - started,
         videos=[str(path) for path in video.paths] if video else [],
+        success_key=success_key,
+        info_keys=evaluation.info_keys,
+        max_episode_steps=make.spec.max_episode_steps,
+        wrappers=[wrapper.__name__ for wrapper, _ in make.wrappers],
     )
+
+
+def _maker(
+    agent: L1FlowAgent, env_id: str | EnvSpec | None, env_kwargs: Mapping[str, Any] | None
+) -> tuple[EnvMaker, dict[str, Any]]:
+    """What makes the environment, and the arguments to call it with."""
+    own = agent.provenance.env
+    if isinstance(env_id, EnvSpec):
+        make = maker_of(env_id if env_kwargs is None else replace(env_id, kwargs={}))
+    elif env_id is None and own is None:
+        raise ConfigError("the agent does not know its environment; expected env_id")
+    else:
+        # an unknown id fails here, with Gymnasium's suggestion
+        described = own if own and (env_id is None or own.is_of(find_spec(env_id))) else EnvDescription(str(env_id))
+        make = (described if env_kwargs is None else replace(described, kwargs={})).maker()
+    return replace(make, spec=portable(make.spec)), dict(env_kwargs or {})
 
 
 class _Evaluation:
@@ -100,13 +126,16 @@ class _Evaluation:
         self.waiting = deque(episodes)
         self.running: dict[Worker, EpisodeResult | None] = {}  # None: still starting
         self.plans_made: dict[int, int] = {}
-        self.successes: list[bool] = []  # of finished episodes
+        self.env_id = setup.make.spec.id
+        self.setup_data = packed(setup, f"environment {self.env_id}")
+        self.successes: list[bool] = []  # of finished episodes that told
+        self.info_keys: list[str] = []  # where success was not told
         self.fps = 20.0
 
     def run(self) -> None:
         try:
             for _ in range(self.n_envs):
-                self.running[Worker(self.setup, self.timeout)] = None
+                self.running[Worker(self.setup_data, self.timeout)] = None
             while self.running:
                 due = [(worker, worker.receive()) for worker in ready(list(self.running))]
                 planning = [(worker, answer) for worker, answer in due if self._take(worker, answer)]
@@ -136,7 +165,10 @@ class _Evaluation:
             return True
         if self.video:
             self.video.end(episode.index, episode.seed, episode.success, self.fps)
-        self.successes.append(episode.success)
+        if episode.success is None:
+            self.info_keys = answer.info_keys
+        else:
+            self.successes.append(episode.success)
         self._show_progress()
         self._next_episode(worker)
         return False
@@ -160,11 +192,9 @@ class _Evaluation:
 
     def _greet(self, hello: Hello) -> None:
         offered = (hello.observation_space, hello.action_space)
-        check_same_spaces(Path(self.setup.env_id), self.agent.spaces_by_key, self.agent.action_space, offered)
+        check_same_spaces(Path(self.env_id), self.agent.spaces_by_key, self.agent.action_space, offered)
         if self.setup.overlay and not hello.can_overlay:
-            raise ConfigError(
-                f"{self.setup.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay"
-            )
+            raise ConfigError(f"{self.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay")
         self.fps = hello.fps
 
     def _next_episode(self, worker: Worker) -> None:
@@ -182,11 +212,11 @@ class _Evaluation:
         del self.running[worker]
         worker.stop()
         if episode is None:
-            raise WorkerError(f"{self.setup.env_id} could not be built: {failure.reason}\n{failure.details}".strip())
+            raise WorkerError(f"{self.env_id} could not be built: {failure.reason}\n{failure.details}".strip())
         episode.error = failure.reason
         self._show_progress()
         if self.waiting:
-            self.running[Worker(self.setup, self.timeout)] = None
+            self.running[Worker(self.setup_data, self.timeout)] = None
 
     def _show_progress(self) -> None:
         if self.successes:
@@ -200,7 +230,8 @@ def default_agent(env_id: str) -> str:
     Raises:
         gymnasium.error.Error: no such environment. ConfigError: no agent for it.
     """
-    names = zoo.names_for(find_spec(env_id).id)
+    spec = find_spec(env_id)
+    names = zoo.names_for(plain_id(spec)) if is_ours(spec) else []
     if not names:
         raise ConfigError(f"no published agent is for {env_id}; give one, published are {zoo.names()}")
     return names[0]

@@ -1,11 +1,10 @@
 """Environments in processes of their own, which run whole chunks of actions. Nothing here imports torch.
 
-Workers are spawned, never forked: a fork after OpenGL was used hangs. No environment is built in the parent.
+Workers are those of `spawning`. No environment is built in the parent.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 import traceback
@@ -18,16 +17,21 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from l1flow_agents.env_maker import EnvMaker
+from l1flow_agents.errors import L1FlowError
+from l1flow_agents.spawning import CONTEXT, unpacked
 from l1flow_agents.video import draw_path
 
 
 class EnvSetup(NamedTuple):
     """All that a worker needs to build its environment."""
 
-    env_id: str
-    env_kwargs: dict[str, Any]
+    make: EnvMaker
+    kwargs: dict[str, Any]
+    """Of `make`."""
     n_obs_steps: int
     overlay: bool
+    success_key: str
 
 
 class Hello(NamedTuple):
@@ -44,16 +48,19 @@ class Segment(NamedTuple):
 
     history: dict[str, np.ndarray]  # (n_obs_steps, *shape) a key, oldest first
     rewards: list[float]
-    success: bool
+    success: bool | None
+    """None: no info said."""
     ended: bool
     frames: list[np.ndarray]
+    info_keys: list[str]
+    """Of the last info, where none had the key of success."""
 
 
 class EpisodeRunner:
-    """One environment, driven a chunk at a time."""
+    """One environment, driven a chunk at a time. Success is what ``info[success_key]`` says at any step."""
 
-    def __init__(self, env: gym.Env, n_obs_steps: int, overlay: bool = False) -> None:
-        self.env, self.overlay = env, overlay
+    def __init__(self, env: gym.Env, n_obs_steps: int, overlay: bool = False, success_key: str = "is_success") -> None:
+        self.env, self.overlay, self.success_key = env, overlay, success_key
         self._history: deque[dict[str, np.ndarray]] = deque(maxlen=n_obs_steps)
         self._film = False
 
@@ -62,24 +69,27 @@ class EpisodeRunner:
         self._film = film
         for _ in range(self._history.maxlen or 1):
             self._history.append(as_dict(observation))
-        return self._segment([], bool(info.get("is_success")), False, [self.env.render()] if film else [])
+        return self._segment([], self._told(info, None), False, [self.env.render()] if film else [], info)
 
     def run(self, actions: np.ndarray, plan: np.ndarray) -> Segment:
         """Execute ``actions`` (k, action_dim) until they or the episode end; ``plan`` is drawn where filmed."""
         rewards: list[float] = []
         frames: list[Any] = []
-        success = ended = False
+        success, ended = None, False
         for k, action in enumerate(actions):
             observation, reward, terminated, truncated, info = self.env.step(action)
             self._history.append(as_dict(observation))
             rewards.append(float(reward))
-            success = success or bool(info.get("is_success", False))
+            success = self._told(info, success)
             ended = bool(terminated or truncated)
             if self._film:
                 frames.append(self._frame(plan[k + 1 :]))
             if ended:
                 break
-        return self._segment(rewards, success, ended, frames)
+        return self._segment(rewards, success, ended, frames, info)
+
+    def _told(self, info: dict[str, Any], before: bool | None) -> bool | None:
+        return bool(before or info[self.success_key]) if self.success_key in info else before
 
     def _frame(self, rest_of_plan: np.ndarray) -> Any:
         frame = self.env.render()
@@ -87,9 +97,12 @@ class EpisodeRunner:
             frame = draw_path(frame, self.env.unwrapped.action_to_pixel(rest_of_plan))  # type: ignore[arg-type,attr-defined]
         return frame
 
-    def _segment(self, rewards: list[float], success: bool, ended: bool, frames: list) -> Segment:
+    def _segment(
+        self, rewards: list[float], success: bool | None, ended: bool, frames: list, info: dict[str, Any]
+    ) -> Segment:
         history = {key: np.stack([observation[key] for observation in self._history]) for key in self._history[0]}
-        return Segment(history, rewards, success, ended, frames)
+        info_keys = sorted(map(str, info)) if success is None else []
+        return Segment(history, rewards, success, ended, frames, info_keys)
 
 
 def as_dict(observation: Any) -> dict[str, np.ndarray]:
@@ -97,16 +110,18 @@ def as_dict(observation: Any) -> dict[str, np.ndarray]:
     return observation if isinstance(observation, dict) else {"observation": observation}
 
 
-def work(pipe: Connection, setup: EnvSetup) -> None:
-    """The life of a worker process: build, say hello, then answer until told to stop or the parent is gone."""
+def work(pipe: Connection, data: bytes) -> None:
+    """The life of a worker process: build, say hello, then answer until told to stop or the parent is gone.
+
+    ``data`` is an `EnvSetup`, packed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     try:
-        import l1flow_agents  # noqa: F401  registers the environments
-
-        env = gym.make(setup.env_id, **setup.env_kwargs)
+        setup: EnvSetup = unpacked(data)
+        env = setup.make(**setup.kwargs)
         fps, can_overlay = env.metadata.get("render_fps", 20), hasattr(env.unwrapped, "action_to_pixel")
         pipe.send(Hello(env.observation_space, env.action_space, fps, can_overlay))
-        runner = EpisodeRunner(env, setup.n_obs_steps, setup.overlay)
+        runner = EpisodeRunner(env, setup.n_obs_steps, setup.overlay, setup.success_key)
         while (message := pipe.recv()) is not None:
             name, *arguments = message
             pipe.send(runner.reset(*arguments) if name == "reset" else runner.run(*arguments))
@@ -114,7 +129,8 @@ def work(pipe: Connection, setup: EnvSetup) -> None:
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:
-        pipe.send(WorkerFailure(f"{type(error).__name__}: {error}", traceback.format_exc()))
+        clear = isinstance(error, L1FlowError | gym.error.Error)  # one line says it all
+        pipe.send(WorkerFailure(f"{type(error).__name__}: {error}", "" if clear else traceback.format_exc()))
 
 
 class WorkerFailure(NamedTuple):
@@ -125,12 +141,11 @@ class WorkerFailure(NamedTuple):
 
 
 class Worker:
-    """The parent's end of one worker process."""
+    """The parent's end of one worker process; ``data`` is an `EnvSetup`, packed."""
 
-    def __init__(self, setup: EnvSetup, timeout: float) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(theirs, setup), daemon=True, name=f"l1flow {setup.env_id}")
+    def __init__(self, data: bytes, timeout: float) -> None:
+        self.pipe, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=work, args=(theirs, data), daemon=True, name="l1flow environment")
         self.process.start()
         theirs.close()
         self.timeout = timeout

@@ -14,6 +14,7 @@ import yaml
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import locate
+from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.files import write_atomically
@@ -74,7 +75,7 @@ def run_experiment(
             teacher, agent_settings.get("method", "l1flow"), agent_settings.get("method_kwargs")
         )
     else:
-        env: gym.Env = gym.make(experiment["env"], **experiment.get("env_kwargs", {}))
+        env: gym.Env = gym.make(find_spec(experiment["env"]), **experiment.get("env_kwargs", {}))
         agent = build(L1FlowAgent, network, env, what="agent", settings={**agent_settings, "device": device})
     evaluation = experiment.get("evaluation")
     callback = build(ScoreCallback, what="evaluation", settings=evaluation) if evaluation else None
