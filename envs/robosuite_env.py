@@ -17,6 +17,7 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import homogeneous
 
+LARGEST_VIEW = 4096  # pixels a side; an observation space of more takes gigabytes
 OBS_TYPES = ("image", "state", "image_state")
 CONTROLS = ("delta", "absolute")
 FAR = 100.0  # metres: nothing gets there
@@ -98,8 +99,10 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self.image_size = self.task.image_size if image_size is None else image_size
         self.render_camera, self.render_size = render_camera or self.task.cameras[0], render_size
         for name, size in [("image_size", self.image_size), ("render_size", render_size)]:
-            if not isinstance(size, int) or size < 1:
-                raise ConfigError(f"{self.task.name}: {name} must be a whole number of pixels, got {size!r}")
+            if not isinstance(size, int) or not 1 <= size <= LARGEST_VIEW:
+                raise ConfigError(
+                    f"{self.task.name}: {name} must be a whole number of pixels, at most {LARGEST_VIEW}, got {size!r}"
+                )
 
         self.observation_space: spaces.Dict = spaces.Dict(self._observation_boxes())  # type: ignore[assignment]
         self.action_space: spaces.Box = self._action_box()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from l1flow_agents import checkpoint
 from l1flow_agents.acting import Actor
+from l1flow_agents.checks import build
 from l1flow_agents.data import Episodes
 from l1flow_agents.device import pick_device
 from l1flow_agents.env_description import EnvDescription
@@ -23,7 +25,7 @@ from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
-from l1flow_agents.names import build, choose, plain
+from l1flow_agents.names import choose, plain
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, versions
@@ -39,6 +41,10 @@ from l1flow_agents.spaces import (
     spaces_of,
 )
 from l1flow_agents.training import Callback, RunFolder, Training, TrainingConfig, as_callback, fitting, training_record
+from l1flow_agents.training.precision import decide
+from l1flow_agents.training.run_folder import newest_record
+
+log = logging.getLogger(__name__)
 
 
 class ChunkAgent(Actor):
@@ -226,6 +232,10 @@ class ChunkAgent(Actor):
         config = TrainingConfig.from_settings(settings)
         if total_steps < 1:
             raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
+        earlier = newest_record(Path(run_dir)).get("precision") if run_dir else None
+        precision, why = decide(config.precision, self.device, earlier)
+        log.info("precision: %s (%s)", precision, why)
+        config = replace(config, precision=precision)
         env = self._env if isinstance(self._env, gym.Env) else self
         check_described(dataset.env_args, dataset.source, env)
         dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)

@@ -68,6 +68,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     expected = {"agent", "observation_space", "action_space", "env", "weights_sha256"}
     if missing := expected - config.keys():
         raise CheckpointError(f"{path}: {sorted(missing)} missing")
+    return translated(config)
+
+
+def translated(config: dict[str, Any]) -> dict[str, Any]:
+    """A record of format 1 in today's words; the one place where what older versions wrote is known.
+
+    ``bf16`` of an encoder said how its training multiplied, which is ``precision`` of the training now.
+    """
+    agent = config["agent"]
+    if isinstance(agent, dict) and isinstance(agent.get("encoder_kwargs"), dict):
+        agent["encoder_kwargs"].pop("bf16", None)
     return config
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -25,7 +24,8 @@ def choose(name: str, choices: Mapping[str, T], what: str) -> T:
     """``choices[name]``, or a ConfigError that lists the choices."""
     if name not in choices:
         others = ", or one that an installed or imported package adds" if isinstance(choices, Registry) else ""
-        raise ConfigError(f"unknown {what} {name!r}, expected one of {sorted(choices)}{others}{nearest(name, choices)}")
+        expected = f"expected one of {sorted(choices)}{others}{nearest(name, choices)}"
+        raise ConfigError(f"unknown {what} {shown(name)}, {expected}")
     return choices[name]
 
 
@@ -34,7 +34,9 @@ def check_names(given: Iterable[str], allowed: Iterable[str], what: str) -> None
     allowed = list(allowed)
     for name in given:
         if name not in allowed:
-            raise ConfigError(f"{what} has no setting {name!r}, expected some of {allowed}{nearest(name, allowed)}")
+            raise ConfigError(
+                f"{what} has no setting {shown(name)}, expected some of {allowed}{nearest(name, allowed)}"
+            )
 
 
 def plain(value: Any) -> Any:
@@ -46,7 +48,11 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def build(cls: Callable[..., T], *args: Any, what: str, settings: Mapping[str, Any] | None) -> T:
-    """``cls(*args, **settings)`` with the names of ``settings`` checked against the parameters that ``args`` leave."""
-    check_names(settings or {}, list(inspect.signature(cls).parameters)[len(args) :], what)
-    return cls(*args, **(settings or {}))
+def shown(value: Any, length: int = 60) -> str:
+    """``repr``, but short, in one line, and also of a number of thousands of digits."""
+    try:
+        text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 3]}..."

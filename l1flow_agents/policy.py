@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from l1flow_agents.checks import build
 from l1flow_agents.data.normalizer import ACTION, Normalizer
 from l1flow_agents.methods import METHODS
-from l1flow_agents.names import build, choose
+from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
+from l1flow_agents.networks.trial import check_network
 from l1flow_agents.settings import AgentSettings
 
 
@@ -31,15 +34,14 @@ class ChunkPolicy(nn.Module):
         super().__init__()
         self.settings = settings
         shapes = {key: space.shape for key, space in observation_spaces.items()}
-        n_obs_steps, encoder_kwargs = settings.n_obs_steps, settings.encoder_kwargs
-        self.encoder = build(ObservationEncoder, shapes, n_obs_steps, what="encoder", settings=encoder_kwargs)
+        chunk = (settings.horizon, action_space.shape[0])
+        make = partial(make_network, settings, shapes, chunk)
+        check_network(make, shapes, settings.n_obs_steps, chunk, settings.network)
+        self.encoder, self.network = make()
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
-        network_class = choose(settings.network, NETWORKS, "network")
-        sizes = (settings.horizon, action_space.shape[0], self.encoder.cond_dim)
-        self.network = build(network_class, *sizes, what=settings.network, settings=settings.network_kwargs)
         method_class = choose(settings.method, METHODS, "method")
         self.method = build(method_class, what=settings.method, settings=settings.method_kwargs)
-        self.method.fit_to(*sizes)
+        self.method.fit_to(*chunk, self.encoder.cond_dim)
 
     @property
     def device(self) -> torch.device:
@@ -85,6 +87,16 @@ class ChunkPolicy(nn.Module):
         """float32 whatever came: the one place where the environment's and the data's dtypes end."""
         value = value if value.ndim > 2 else value[..., None]  # a box of no axes is one number
         return self.normalizer.normalize(key, value).float()
+
+
+def make_network(
+    settings: AgentSettings, shapes: Mapping[str, tuple[int, ...]], chunk: tuple[int, int]
+) -> tuple[ObservationEncoder, nn.Module]:
+    """The encoder of observations with ``shapes``, and the network of chunks (horizon, action_dim)."""
+    encoder = build(ObservationEncoder, shapes, settings.n_obs_steps, what="encoder", settings=settings.encoder_kwargs)
+    network = choose(settings.network, NETWORKS, "network")
+    made = build(network, *chunk, encoder.cond_dim, what=settings.network, settings=settings.network_kwargs)
+    return encoder, made
 
 
 def to_tensor(array: np.ndarray, device: torch.device) -> Tensor:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from numbers import Integral
 from typing import Any
 
+from l1flow_agents.checks import DATACLASS, checked_arguments
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import frozen
+from l1flow_agents.kinds import Few, Settings, Text
 from l1flow_agents.names import check_names, plain
 
 
@@ -23,38 +24,30 @@ class AgentSettings:
         ConfigError: a value of another kind, or lengths that do not fit each other.
     """
 
-    network: str
+    __pydantic_config__ = DATACLASS
+
+    network: Text
     """A name in `l1flow_agents.networks.NETWORKS`."""
-    method: str = "l1flow"
+    method: Text = "l1flow"
     """A name in `l1flow_agents.methods.METHODS`."""
-    horizon: int = 16
+    horizon: Few = 16
     """Length of a chunk."""
-    n_obs_steps: int = 2
+    n_obs_steps: Few = 2
     """Observations that a plan looks at."""
-    n_action_steps: int = 8
+    n_action_steps: Few = 8
     """Actions executed before the next plan."""
-    network_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    network_kwargs: Settings = field(default_factory=dict)
     """Settings of the network's class."""
-    encoder_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    encoder_kwargs: Settings = field(default_factory=dict)
     """Settings of `ObservationEncoder`."""
-    method_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    method_kwargs: Settings = field(default_factory=dict)
     """Settings of the method's class."""
 
     def __post_init__(self) -> None:
-        for name in ("network", "method"):
-            if not isinstance(getattr(self, name), str):
-                raise ConfigError(f"agent: {name} must be a name, got {getattr(self, name)!r}")
-        for name in ("horizon", "n_obs_steps", "n_action_steps"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool):
-                raise ConfigError(f"agent: {name} must be a whole number, got {value!r}")
-            object.__setattr__(self, name, int(value))
-        check_chunk_lengths(self.horizon, self.n_obs_steps, self.n_action_steps)
-        for name in ("network_kwargs", "encoder_kwargs", "method_kwargs"):
-            value = {} if getattr(self, name) is None else getattr(self, name)
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"agent: {name} must be a mapping of settings, got {value!r}")
+        given = {one.name: plain(getattr(self, one.name)) for one in fields(self)}
+        for name, value in checked_arguments(type(self), given, "agent").items():
             object.__setattr__(self, name, frozen(value))
+        check_chunk_lengths(self.horizon, self.n_obs_steps, self.n_action_steps)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as YAML holds them."""

@@ -129,7 +129,7 @@ def test_bundle(run, load, human_demos, monkeypatch, tmp_path):
     for name, place in places.items():
         monkeypatch.setattr(load("bundle"), name, tmp_path / place, raising=False)
     trained("PushT-v0", human_demos, tmp_path / "run")
-    run("bundle", tmp_path / "run", "toy", "--episodes", 1, "--stateless-episodes", 1)
+    run("bundle", "toy", "--run", tmp_path / "run", "--episodes", 1, "--stateless-episodes", 1)
     assert L1FlowAgent.load(tmp_path / "agents" / "toy").provenance.score["n_episodes"] == 1
     made = {path.name for path in (tmp_path / "results").iterdir()}
     assert made == {"toy.json", "toy-stateless.json", "toy-curve.csv"}

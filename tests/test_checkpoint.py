@@ -285,7 +285,7 @@ def test_key_missing_in_the_config(saved, key):
         ({"network": "resnet"}, "unknown network 'resnet'"),
         ({"method": "magic"}, "unknown method 'magic'"),
         ({"horizon": "long"}, "horizon must be a whole number, got 'long'"),
-        ({"network_kwargs": 3}, "network_kwargs must be a mapping of settings, got 3"),
+        ({"network_kwargs": 3}, "network_kwargs must be a mapping, got 3"),
         ({"horizon": 0}, "horizon"),
         ({"horizon": 1e9}, "config.yaml"),
         ({"network": "transformer", "network_kwargs": {"n_heads": 0}}, "config.yaml"),

@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 import yaml
 
-from l1flow_agents import L1FlowAgent
 from l1flow_agents.cli import main
 from l1flow_agents.data import download
 from l1flow_agents.errors import ConfigError, DatasetError, DownloadError
-from l1flow_agents.experiments.run import config_names, read_experiment
+from l1flow_agents.experiments import config_names, new_agent, read_experiment
 
 TINY = """
 env: PushT-v0
@@ -154,15 +153,13 @@ def test_info_of_installation_and_data(replay, capsys):
 @pytest.mark.parametrize("name", config_names())
 def test_bundled_configurations_fit_their_environments(name):
     experiment = read_experiment(name)
-    env = gym.make(experiment["env"], **experiment["env_kwargs"])
-    settings = dict(experiment["agent"])
-    agent = L1FlowAgent(settings.pop("network"), env, **settings)
+    agent, env = new_agent(experiment), gym.make(experiment.env, **experiment.env_kwargs)
     assert agent.predict(env.reset(seed=0)[0])[0].shape == env.action_space.shape
 
 
 def test_overrides_make_new_groups(experiment):
     merged = read_experiment("tiny.yaml", ["agent.method_kwargs.loss=mse", "training.total_steps=9"])
-    assert merged["agent"]["method_kwargs"] == {"loss": "mse"} and merged["training"]["total_steps"] == 9
+    assert merged.agent.method_kwargs == {"loss": "mse"} and merged.training.total_steps == 9
     with pytest.raises(ConfigError, match="value, not a group"):
         read_experiment("tiny.yaml", ["dataset.x=1"])
 

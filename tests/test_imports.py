@@ -11,10 +11,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
-    {"errors", "files", "lazy", "rotations", "seeds"},
+    {"errors", "files", "kinds", "lazy", "rotations", "seeds"},
     {"registry"},
     {"demonstration", "device", "layouts", "names", "spawning", "video"},
-    {"env_maker", "frozen", "parallel"},
+    {"checks", "env_maker", "frozen", "parallel"},
     {"data", "envs", "wrappers"},
     {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
     {"policy", "provenance", "state"},

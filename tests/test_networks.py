@@ -140,7 +140,7 @@ def test_moving_average_is_slow_in_the_end():
 
 def image_encoder(**settings) -> ImageEncoder:
     torch.manual_seed(0)
-    sizes = {"channels": (8, 8, 16, 16), "n_keypoints": 4, "feature_dim": 6, "crop": 0.75, "bf16": False, **settings}
+    sizes = {"channels": (8, 8, 16, 16), "n_keypoints": 4, "feature_dim": 6, "crop": 0.75, **settings}
     return ImageEncoder((24, 20, 3), **sizes)
 
 

@@ -14,7 +14,7 @@ from l1flow_agents.data.download import PUBLISHED, data_dir, locate
 from l1flow_agents.data.formats import FORMATS, describe_dataset, find_format
 from l1flow_agents.envs import ENVS
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.experiments.run import config_names
+from l1flow_agents.experiments import config_names
 from l1flow_agents.methods import METHODS
 from l1flow_agents.networks import NETWORKS
 from l1flow_agents.provenance import versions

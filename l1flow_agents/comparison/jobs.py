@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.comparison.systems import System
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import evaluate
-from l1flow_agents.experiments.run import run_experiment
+from l1flow_agents.experiments import Experiment, run_experiment
 from l1flow_agents.files import write_atomically
 from l1flow_agents.names import plain
 from l1flow_agents.seeds import TEST_SEED
@@ -31,7 +29,7 @@ class Job:
     """A system, a seed, and what all jobs of a comparison share.
 
     Args:
-        experiment: as in a configuration; method, seeds and budget are put in here.
+        experiment: of a configuration; method, seed and budget are put in here.
         folder: of the comparison.
         steps, seconds: the budget, one of the two.
         n_curve, curve_episodes: evaluations on validation seeds while it trains.
@@ -40,7 +38,7 @@ class Job:
 
     system: System
     seed: int
-    experiment: Mapping[str, Any]
+    experiment: Experiment
     folder: Path
     steps: int | None
     seconds: float | None
@@ -60,19 +58,19 @@ class Job:
     def budget(self) -> dict[str, float]:
         return {"steps": self.steps} if self.steps is not None else {"seconds": float(self.seconds or 0)}
 
-    def described(self, total_steps: int) -> dict[str, Any]:
+    def described(self, total_steps: int) -> Experiment:
         """The experiment of this job."""
-        experiment = deepcopy(dict(self.experiment))
-        experiment["agent"].update(method=self.system.method, method_kwargs=dict(self.system.method_kwargs))
-        experiment["agent"]["seed"] = self.seed
-        experiment["training"].update(self.system.training, total_steps=total_steps, seed=self.seed)
-        if self.system.teacher is not None:
-            experiment["teacher"] = str(self.folder / "runs" / f"{self.system.teacher}-seed{self.seed}" / "agent")
+        system = self.system
+        parts: dict[str, Any] = {
+            "agent": {"method": system.method, "method_kwargs": system.method_kwargs},
+            "training": {**system.training, "total_steps": total_steps, "seed": self.seed},
+        }
+        if system.teacher is not None:
+            parts["teacher"] = str(self.folder / "runs" / f"{system.teacher}-seed{self.seed}" / "agent")
         if self.n_curve:
             every = max(total_steps // self.n_curve, 1)
-            experiment["evaluation"] = {"every": every, "n_episodes": self.curve_episodes, "n_envs": 1}
-        described: dict[str, Any] = plain(experiment)
-        return described
+            parts["evaluation"] = {"every": every, "n_episodes": self.curve_episodes, "n_envs": 1}
+        return self.experiment.changed(**parts)
 
 
 def run_job(job: Job) -> Path:
@@ -80,13 +78,14 @@ def run_job(job: Job) -> Path:
     torch.set_num_threads(1)  # a job a core
     result = job.run_dir / RESULT
     experiment = job.described(steps_of(job))
+    described = experiment.to_dict()
     if result.exists():
         found = json.loads(result.read_text())
-        for part in experiment:
-            if found["experiment"].get(part) != experiment[part]:
+        for part, wanted in described.items():
+            if found["experiment"].get(part) != wanted:
                 raise ConfigError(
                     f"{job.run_dir} holds a run with {part} = {found['experiment'].get(part)}, asked for "
-                    f"{experiment[part]}; choose another output folder"
+                    f"{wanted}; choose another output folder"
                 )
         if found["n_episodes"] == job.n_episodes and found["rows"].keys() == job.system.rows().keys():
             return result
@@ -99,7 +98,7 @@ def run_job(job: Job) -> Path:
         "seed": job.seed,
         "budget": job.budget,
         "n_episodes": job.n_episodes,
-        "experiment": experiment,
+        "experiment": described,
         "parameters": sum(tensor.numel() for tensor in agent.policy.kept_state().values()),
         "total_steps": agent.num_timesteps,
         "training_seconds": training_seconds(job.run_dir)[-1][1],
@@ -136,8 +135,7 @@ def steps_of(job: Job) -> int:
     path = job.run_dir / "step_seconds.json"
     if not path.exists():
         with tempfile.TemporaryDirectory() as scratch:
-            trial = job.described(TRIAL_STEPS)
-            trial.pop("evaluation", None)
+            trial = job.described(TRIAL_STEPS).changed(evaluation=None)
             run_experiment(trial, scratch, "cpu", progress_bar=False)
             steps, seconds = training_seconds(Path(scratch))[-1]
         write_atomically(path, json.dumps(seconds / steps))

@@ -18,7 +18,7 @@ from l1flow_agents.comparison.systems import chosen, read_systems
 from l1flow_agents.data.download import locate
 from l1flow_agents.envs import find_spec, plain_id
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.experiments.run import read_experiment
+from l1flow_agents.experiments import read_experiment
 from l1flow_agents.files import write_atomically
 from l1flow_agents.methods import METHODS
 from l1flow_agents.parallel import in_order, on_cluster
@@ -70,10 +70,10 @@ def compare(
     wanted = chosen(read_systems(systems), list(methods))
     spec = find_spec(env_id)
     experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
-    if find_spec(experiment["env"]).id != spec.id:
-        raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment['env']}")
-    experiment["dataset"] = str(locate(experiment["dataset"]))
-    budget = steps if steps is not None or seconds is not None else int(experiment["training"]["total_steps"])
+    if find_spec(experiment.env).id != spec.id:
+        raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment.env}")
+    experiment = experiment.changed(dataset=str(locate(experiment.dataset)))
+    budget = steps if steps is not None or seconds is not None else experiment.training.total_steps
     folder = Path(output).absolute()
     jobs = [
         Job(system, seed, experiment, folder, budget, seconds, n_curve, curve_episodes, n_episodes)

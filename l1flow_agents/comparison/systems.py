@@ -9,12 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from l1flow_agents.checks import DATACLASS, build, read_as
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.experiments.reading import read_yaml
+from l1flow_agents.kinds import Part, Settings, Text
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
-from l1flow_agents.names import build, check_names, choose
+from l1flow_agents.names import choose, shown
 from l1flow_agents.training import TrainingConfig
 
 BUILT_IN = Path(str(files("l1flow_agents.comparison"))) / "systems.yaml"
@@ -24,21 +25,34 @@ BUILT_IN = Path(str(files("l1flow_agents.comparison"))) / "systems.yaml"
 class System:
     """One row of a comparison, and one more, ``name:variant``, for each variant.
 
-    Args:
-        method, method_kwargs: as in `L1FlowAgent`.
-        teacher: the system that it is distilled from.
-        variants: name -> settings that replace some of ``method_kwargs`` for scoring the same weights.
-        budget: its share of the comparison's steps or seconds; below 1 for a student that starts as a trained copy.
-        training: settings of `TrainingConfig` that the method needs otherwise than the rest.
+    Raises:
+        ConfigError: an unknown method, or settings that it or a training does not have.
     """
 
-    name: str
-    method: str
-    method_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    teacher: str | None = None
-    variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    budget: float = 1.0
-    training: Mapping[str, Any] = field(default_factory=dict)
+    __pydantic_config__ = DATACLASS
+
+    name: Text
+    method: Text
+    """As in `L1FlowAgent`."""
+    method_kwargs: Settings = field(default_factory=dict)
+    """As in `L1FlowAgent`."""
+    teacher: Text | None = None
+    """The system that it is distilled from."""
+    variants: Mapping[Text, Settings] = field(default_factory=dict)
+    """Name -> settings that replace some of ``method_kwargs`` for scoring the same weights."""
+    budget: Part = 1.0
+    """Its share of the comparison's steps or seconds; below 1 for a student that starts as a trained copy."""
+    training: Settings = field(default_factory=dict)
+    """Settings of `TrainingConfig` that the method needs otherwise than the rest."""
+
+    def __post_init__(self) -> None:
+        cls = choose(self.method, METHODS, "method")
+        TrainingConfig.from_settings(self.training)
+        for row, settings in self.rows().items():
+            build(cls, what=row, settings=settings)
+            check_sampler_only(row, cls, self.method_kwargs, settings)
+        if bool(cls.teachers) != (self.teacher is not None):
+            raise ConfigError(f"expected {'a teacher' if cls.teachers else 'no teacher'} for {self.method}")
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """Name -> the method's settings, for the system itself and its variants."""
@@ -56,21 +70,17 @@ def read_systems(path: str | os.PathLike | None = None) -> dict[str, System]:
         ConfigError: names the file, the system and what is wrong.
     """
     path = BUILT_IN if path is None else Path(path)
-    try:
-        given = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a YAML file of systems ({' '.join(str(error).split())})") from None
+    given = read_yaml(path)
     if not isinstance(given, dict) or not given:
         raise ConfigError(f"{path}: expected a mapping of systems, found {type(given).__name__}")
     systems = {}
     for name, settings in given.items():
         where = f"{path}: {name}"
         if not isinstance(settings, dict) or "method" not in settings:
-            raise ConfigError(f"{where}: expected a mapping with at least 'method', found {settings!r}")
-        check_names(settings, ["method", "method_kwargs", "teacher", "variants", "budget", "training"], where)
-        systems[str(name)] = System(str(name), **settings)
+            raise ConfigError(f"{where}: expected a mapping with at least 'method', found {shown(settings)}")
+        systems[str(name)] = read_as(System, {"name": str(name), **settings}, where)
     for system in systems.values():
-        _check(path, system, systems)
+        _check_teacher(f"{path}: {system.name}", system, systems)
     return systems
 
 
@@ -85,18 +95,8 @@ def chosen(systems: Mapping[str, System], names: Iterable[str]) -> list[System]:
     return sorted(picked.values(), key=lambda system: system.teacher is not None)
 
 
-def _check(path: Path, system: System, systems: Mapping[str, System]) -> None:
-    where = f"{path}: {system.name}"
-    cls = choose(system.method, METHODS, f"method of {where}")
-    if not 0 < system.budget <= 1:
-        raise ConfigError(f"{where}: expected a budget in (0, 1], got {system.budget}")
-    TrainingConfig.from_settings(dict(system.training))
-    for row, settings in system.rows().items():
-        build(cls, what=f"{where}: {row}", settings=settings)
-        check_sampler_only(f"{where}: {row}", cls, system.method_kwargs, settings)
-    if bool(cls.teachers) != (system.teacher is not None):
-        raise ConfigError(f"{where}: expected {'a teacher' if cls.teachers else 'no teacher'} for {system.method}")
+def _check_teacher(where: str, system: System, systems: Mapping[str, System]) -> None:
     if system.teacher is not None:
-        teacher = choose(system.teacher, systems, f"teacher of {where}")
-        if teacher.method not in cls.teachers:
-            raise ConfigError(f"{where}: expected a teacher of method {cls.teachers}, got {teacher.method!r}")
+        teacher, allowed = choose(system.teacher, systems, f"teacher of {where}"), METHODS[system.method].teachers
+        if teacher.method not in allowed:
+            raise ConfigError(f"{where}: expected a teacher of method {allowed}, got {teacher.method!r}")

@@ -158,7 +158,8 @@ def _to_uint8(array: ZarrArray, block: np.ndarray, rows: slice, scale: int) -> n
             f"{array.place} rows {rows.start}..{rows.stop}: expected pixels in 0..255 or all of them in 0..1, "
             f"found {np.min(block)}..{np.max(block)}"
         )
-    return np.asarray(np.rint(block * scale if scale != 1 else block), np.uint8)
+    pixels: np.ndarray = np.rint(block * scale if scale != 1 else block).astype(np.uint8)
+    return pixels
 
 
 def _identity(array: ZarrArray) -> str:

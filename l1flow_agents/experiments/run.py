@@ -1,106 +1,47 @@
-"""A training described by one YAML file: environment, data, agent, training and evaluation."""
+"""Train as an experiment says."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from importlib.resources import files
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
 import yaml
 
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import locate
-from l1flow_agents.envs import find_spec
-from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import ScoreCallback
+from l1flow_agents.experiments.environment import make_env
+from l1flow_agents.experiments.experiment import Experiment
 from l1flow_agents.files import write_atomically
-from l1flow_agents.names import build, check_names, nearest
-from l1flow_agents.training.config import TrainingConfig, as_number
-
-CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
-PARTS = ("env", "env_kwargs", "dataset", "agent", "teacher", "training", "evaluation")
-
-
-def config_names() -> list[str]:
-    """Names of the configurations that come with the package."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-
-
-def read_experiment(name: str | os.PathLike, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """The configuration ``name`` (of the package, or a YAML path) with ``part.setting=value`` overrides applied.
-
-    Raises:
-        ConfigError: no such file, not YAML, an unknown part, or an override that is not ``key=value``.
-    """
-    path = CONFIGS / f"{name}.yaml" if str(name) in config_names() else Path(name)
-    try:
-        experiment = yaml.safe_load(path.read_text())
-    except OSError:
-        hint = nearest(str(name), config_names())
-        raise ConfigError(
-            f"no configuration {str(name)!r}; expected a YAML file or one of {config_names()}{hint}"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not plain YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(experiment, dict):
-        raise ConfigError(f"{path}: expected a mapping with {PARTS}, found {type(experiment).__name__}")
-    for override in overrides:
-        _apply(experiment, override)
-    check_names(experiment, PARTS, str(path))
-    if missing := [part for part in ("env", "dataset", "agent", "training") if part not in experiment]:
-        raise ConfigError(f"{path}: {missing} missing")
-    return experiment
 
 
 def run_experiment(
-    experiment: dict[str, Any], run_dir: str | os.PathLike, device: str = "auto", progress_bar: bool = True
+    experiment: Experiment, run_dir: str | os.PathLike, device: str = "auto", progress_bar: bool = True
 ) -> L1FlowAgent:
     """Train as ``experiment`` says, continuing what ``run_dir`` holds; the agent is saved as ``run_dir/agent``.
 
-    With a ``teacher``, a checkpoint, the method is distilled from it: of ``agent`` only the method's part counts.
+    ``training.seed`` determines everything: initial weights, order of windows and every draw.
     """
-    agent_settings, training = dict(experiment["agent"]), dict(experiment["training"])
-    for part, settings, name in [("agent", agent_settings, "network"), ("training", training, "total_steps")]:
-        if name not in settings:
-            raise ConfigError(f"{part}: {name} is missing")
-    network, total_steps = agent_settings.pop("network"), as_number("total_steps", training.pop("total_steps"), int)
-    TrainingConfig.from_settings(training)  # a typo is found before anything is made
-    if experiment.get("teacher"):
-        teacher = L1FlowAgent.load(experiment["teacher"], device=device)
-        agent = L1FlowAgent.from_teacher(
-            teacher, agent_settings.get("method", "l1flow"), agent_settings.get("method_kwargs")
-        )
-    else:
-        env: gym.Env = gym.make(find_spec(experiment["env"]), **experiment.get("env_kwargs", {}))
-        agent = build(L1FlowAgent, network, env, what="agent", settings={**agent_settings, "device": device})
-    evaluation = experiment.get("evaluation")
-    callback = build(ScoreCallback, what="evaluation", settings=evaluation) if evaluation else None
-    keys = list(agent.spaces_by_key)
-    dataset = open_dataset(locate(experiment["dataset"]), keys)
+    agent = new_agent(experiment, device)
+    evaluation = experiment.evaluation
+    callback = ScoreCallback(**asdict(evaluation)) if evaluation else None
+    dataset = open_dataset(locate(experiment.dataset), list(agent.spaces_by_key), experiment.filter_key)
     record = Path(run_dir) / "experiment.yaml"
     if not record.exists():  # a run that is continued keeps its own; `learn` refuses other settings
-        write_atomically(record, yaml.safe_dump(experiment, sort_keys=False))
-    agent.learn(dataset, total_steps, callback, progress_bar, run_dir=run_dir, **training)
+        write_atomically(record, yaml.safe_dump(experiment.to_dict(), sort_keys=False))
+    training = experiment.training
+    agent.learn(dataset, training.total_steps, callback, progress_bar, run_dir=run_dir, **training.config())
     agent.save(Path(run_dir) / "agent")
     return agent
 
 
-def _apply(experiment: dict[str, Any], override: str) -> None:
-    """``training.batch_size=64`` sets ``experiment["training"]["batch_size"] = 64``."""
-    name, equals, value = override.partition("=")
-    if not equals:
-        raise ConfigError(f"expected part.setting=value, got {override!r}")
-    *parents, last = name.split(".")
-    place = experiment
-    for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
-            raise ConfigError(f"{override!r}: {parent!r} is a value, not a group of settings")
-    try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override!r}: {value!r} is not a YAML value") from error
+def new_agent(experiment: Experiment, device: str = "auto") -> L1FlowAgent:
+    """The agent as it is before its training."""
+    settings = experiment.agent
+    if experiment.teacher is not None:
+        teacher = L1FlowAgent.load(experiment.teacher, device=device)
+        return L1FlowAgent.from_teacher(teacher, settings.method, settings.method_kwargs)
+    env = make_env(experiment.env, experiment.env_kwargs)
+    return L1FlowAgent(env=env, seed=experiment.training.seed, device=device, **settings.to_dict())

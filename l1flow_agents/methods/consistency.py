@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Few, NotNegative, Positive
 from l1flow_agents.methods.base import Method, Network, streams
 from l1flow_agents.methods.edm import EDM, SIGMA_MAX, denoise, heun, karras, level, log_normal, weight
 
@@ -36,7 +37,7 @@ class Consistency(Method):
     teachers = ("edm",)
     sampler_settings = ("n_steps", "start_std")
 
-    def __init__(self, *, n_steps: int = 1, start_std: float = 1.0, dsm_weight: float = 1.0) -> None:
+    def __init__(self, *, n_steps: Few = 1, start_std: Positive = 1.0, dsm_weight: NotNegative = 1.0) -> None:
         super().__init__()
         if n_steps < 1:
             raise ConfigError(f"consistency: n_steps must be at least 1, got {n_steps}")

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Few
 from l1flow_agents.methods.base import Method, Network, masked_mean, streams
 
 N_LEVELS = 100  # of noise
@@ -33,7 +34,7 @@ class DDPM(Method):
     sampler_settings = ("sampler", "n_steps")
     kept: Tensor
 
-    def __init__(self, *, sampler: str = "ddpm", n_steps: int = 10) -> None:
+    def __init__(self, *, sampler: str = "ddpm", n_steps: Few = 10) -> None:
         super().__init__()
         if sampler not in ("ddpm", "ddim"):
             raise ConfigError(f"ddpm: sampler must be one of ('ddpm', 'ddim'), got {sampler!r}")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Few
 from l1flow_agents.methods.base import Method, Network, masked_mean
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 80.0, 7.0  # Consistency Policy's code
@@ -28,7 +29,7 @@ class EDM(Method):
 
     sampler_settings = ("n_steps",)
 
-    def __init__(self, *, n_steps: int = 18) -> None:
+    def __init__(self, *, n_steps: Few = 18) -> None:
         super().__init__()
         if n_steps < 1:
             raise ConfigError(f"edm: n_steps must be at least 1, got {n_steps}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Few
 from l1flow_agents.methods.base import Method, Network, masked_mean
 
 LATEST = 0.999  # training times end here; there is nothing left to do at 1 (published code)
@@ -22,7 +23,7 @@ class FlowMatching(Method):
 
     sampler_settings = ("n_steps",)
 
-    def __init__(self, *, n_steps: int = 10) -> None:
+    def __init__(self, *, n_steps: Few = 10) -> None:
         super().__init__()
         if n_steps < 1:
             raise ConfigError(f"flow_matching: n_steps must be at least 1, got {n_steps}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Few, Positive
 from l1flow_agents.methods.base import Method, Network, masked_mean
 
 VELOCITY_FLOOR = 0.05  # smallest 1 - t by which a velocity error is divided (published code)
@@ -38,8 +39,8 @@ class L1Flow(Method):
         space: str = "sample",
         time: str = "mixed",
         sampler: str = "l1flow",
-        t_mid: float = 0.5,
-        n_steps: int = 10,
+        t_mid: Positive = 0.5,
+        n_steps: Few = 10,
     ) -> None:
         super().__init__()
         for name, value, choices in [

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Count, Levels, Part, Size, Whole
 from l1flow_agents.networks.embedding import FourierFeatures
 
-Turn = tuple[int | None, int, int]
+Turn = tuple[Whole | None, Whole, Count]
 
 
 class ObservationEncoder(nn.Module):
@@ -28,7 +30,7 @@ class ObservationEncoder(nn.Module):
         turns: key -> triples (a, b, n) of its ``quaternions``: by how much part b is turned about part a's z axis, n
             times over, is shown too, as (cos, sin). A small network hardly learns this from few demonstrations of parts
             that must be aligned. n: b looks the same after an n-th of a turn. None for a: b is told in a's frame.
-        channels, n_keypoints, feature_dim, crop, bf16: see `ImageEncoder`.
+        channels, n_keypoints, feature_dim, crop: see `ImageEncoder`.
     """
 
     def __init__(
@@ -36,14 +38,13 @@ class ObservationEncoder(nn.Module):
         shapes: Mapping[str, tuple[int, ...]],
         n_obs_steps: int,
         *,
-        fourier: int = 0,
-        quaternions: Mapping[str, Sequence[int]] | None = None,
+        fourier: Annotated[Whole, Field(le=32)] = 0,
+        quaternions: Mapping[str, Sequence[Whole]] | None = None,
         turns: Mapping[str, Sequence[Turn]] | None = None,
-        channels: Sequence[int] = (64, 128, 256, 512),
-        n_keypoints: int = 32,
-        feature_dim: int = 64,
-        crop: float = 0.875,
-        bf16: bool = False,
+        channels: Levels = (64, 128, 256, 512),
+        n_keypoints: Size = 32,
+        feature_dim: Size = 64,
+        crop: Part = 0.875,
     ) -> None:
         super().__init__()
         self.image_keys = sorted(key for key, shape in shapes.items() if len(shape) == 3)
@@ -52,7 +53,7 @@ class ObservationEncoder(nn.Module):
         self.turns = _checked_turns(_lists("turns", turns), self.quaternions)
         self.fourier = FourierFeatures(fourier)
         self.images = nn.ModuleDict(
-            {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop, bf16) for key in self.image_keys}
+            {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop) for key in self.image_keys}
         )
         state_dim = sum(torch.Size(shapes[key]).numel() for key in self.state_keys)
         state_dim += 2 * sum(map(len, self.quaternions.values())) + 2 * sum(map(len, self.turns.values()))
@@ -167,7 +168,6 @@ class ImageEncoder(nn.Module):
         feature_dim: length of the output.
         crop: side of the crop as a share of the picture's: random in training, centred otherwise. 0.875 is the
             published 84 of 96.
-        bf16: run the convolutions in bfloat16 (about twice as fast where the processor has it).
     """
 
     def __init__(
@@ -177,12 +177,10 @@ class ImageEncoder(nn.Module):
         n_keypoints: int,
         feature_dim: int,
         crop: float,
-        bf16: bool,
     ) -> None:
         super().__init__()
         height, width, depth = shape
         self.crop = (round(height * crop), round(width * crop))
-        self.bf16 = bf16
         c = channels[0]
         stages: list[nn.Module] = [nn.Conv2d(depth, c, 7, 2, 3, bias=False), _norm(c), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
         for dim in channels:
@@ -195,9 +193,7 @@ class ImageEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """(batch, H, W, C) in [-1, 1] -> (batch, feature_dim)."""
         x = self._cropped(image).permute(0, 3, 1, 2)  # channels-last in memory, as the convolutions like it
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and self.training):
-            maps = self.to_keypoints(self.resnet(x))
-        features: Tensor = self.out(spatial_softmax(maps.float()))
+        features: Tensor = self.out(spatial_softmax(self.to_keypoints(self.resnet(x)).float()))
         return features
 
     def _cropped(self, image: Tensor) -> Tensor:

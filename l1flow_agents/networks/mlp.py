@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from l1flow_agents.kinds import Few, Share, Size
 from l1flow_agents.networks.embedding import TimeEmbedding
 
 
@@ -22,11 +23,11 @@ class ChunkMLP(nn.Module):
         action_dim: int,
         cond_dim: int,
         *,
-        width: int = 512,
-        depth: int = 3,
-        expansion: int = 2,
-        dropout: float = 0.0,
-        time_dim: int = 128,
+        width: Size = 512,
+        depth: Few = 3,
+        expansion: Few = 2,
+        dropout: Share = 0.0,
+        time_dim: Size = 128,
     ) -> None:
         super().__init__()
         self.time = TimeEmbedding(time_dim)

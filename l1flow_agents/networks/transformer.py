@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Few, Share, Size
 from l1flow_agents.networks.embedding import TimeEmbedding
 
 
@@ -25,10 +26,10 @@ class ChunkTransformer(nn.Module):
         action_dim: int,
         cond_dim: int,
         *,
-        width: int = 192,
-        depth: int = 6,
-        n_heads: int = 4,
-        dropout: float = 0.0,
+        width: Size = 192,
+        depth: Few = 6,
+        n_heads: Few = 4,
+        dropout: Share = 0.0,
     ) -> None:
         super().__init__()
         if width % n_heads:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.kinds import Levels, OddSize, Size
 from l1flow_agents.networks.embedding import TimeEmbedding
 
 
@@ -27,10 +26,10 @@ class UNet1D(nn.Module):
         action_dim: int,
         cond_dim: int,
         *,
-        dims: Sequence[int] = (64, 128, 256),
-        kernel_size: int = 5,
-        n_groups: int = 8,
-        time_dim: int = 128,
+        dims: Levels = (64, 128, 256),
+        kernel_size: OddSize = 5,
+        n_groups: Size = 8,
+        time_dim: Size = 128,
     ) -> None:
         super().__init__()
         factor = 2 ** (len(dims) - 1)

@@ -23,8 +23,9 @@ from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
 from l1flow_agents.errors import DatasetError
 from l1flow_agents.policy import ChunkPolicy, to_tensor
-from l1flow_agents.training.config import PRECISIONS, TrainingConfig
+from l1flow_agents.training.config import TrainingConfig
 from l1flow_agents.training.moving_average import MovingAverage
+from l1flow_agents.training.precision import PRECISIONS, decide
 
 AfterStep = Callable[[dict[str, Any]], bool]
 """Told ``step`` (from 0), ``loss`` and the like after every gradient step; False stops the training."""
@@ -66,6 +67,7 @@ class Training:
         if not keep_scale:
             policy.normalizer.fit(dataset)
         self.policy, self.total_steps, self.config, self.step = policy, total_steps, config, 0
+        self.precision = PRECISIONS[decide(config.precision, policy.device)[0]]
         self.model = copy.deepcopy(policy).train().requires_grad_(True)
         self.ema = MovingAverage(self.model, policy, config.ema_power)
         rate, decay = config.learning_rate, config.weight_decay
@@ -110,8 +112,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["rate"]
 
-        precision = PRECISIONS[config.precision]
-        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+        with torch.autocast(device.type, self.precision, enabled=self.precision is not torch.float32):
             loss = self.model.loss(observations, actions, valid, config.noise_samples)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here

@@ -43,7 +43,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         for leftover in self._checkpoints.glob(".*"):  # a kill while saving
             shutil.rmtree(leftover)
-        found = self._found()
+        found = checkpoints(path)
         self.newest = found[-1] if found else None
         if self.newest is not None:
             self._check_same_run(read_config(self.newest))
@@ -71,7 +71,7 @@ class RunFolder:
             tensors = _tensors(training.model, training.optimizer)
             on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(on_cpu, folder / TRAINING, {"step": str(training.step)})
-        for outdated in self._found()[:-KEPT]:
+        for outdated in checkpoints(self.path)[:-KEPT]:
             shutil.rmtree(outdated)
 
     def logger(self, first_step: int) -> Logger:
@@ -82,9 +82,6 @@ class RunFolder:
     @property
     def _checkpoints(self) -> Path:
         return self.path / "checkpoints"
-
-    def _found(self) -> list[Path]:
-        return sorted(path for path in self._checkpoints.glob("[0-9]*") if path.name.isdigit())
 
     def _check_same_run(self, found: Mapping[str, Any]) -> None:
         parts = [(found.get(p) or {}, self.config.get(p) or {}) for p in ("agent", "observation_space", "action_space")]
@@ -97,6 +94,17 @@ class RunFolder:
                         f"{self.path} holds a run with {name} = {there.get(name)!r}, asked for {wanted.get(name)!r}; "
                         "continue it with its own settings or choose another run directory"
                     )
+
+
+def checkpoints(path: Path) -> list[Path]:
+    """The checkpoints of the run in ``path``, oldest first."""
+    return sorted(one for one in (path / "checkpoints").glob("[0-9]*") if one.name.isdigit())
+
+
+def newest_record(path: Path) -> dict[str, Any]:
+    """What the newest checkpoint of the run in ``path`` says of its training; empty where there is none."""
+    found = checkpoints(path)
+    return read_config(found[-1])["training"] if found else {}
 
 
 def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,0 +1,85 @@
+"""``l1flow collect``, ``generate``, ``replay``, ``add-observations``, ``download`` and ``info``."""
+
+from __future__ import annotations
+
+import argparse
+
+import yaml
+
+
+def run_collect(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.demonstrations.collection import collect
+
+    done = collect(
+        arguments.env, arguments.demos, arguments.output, arguments.workers, arguments.seed, progress_bar=True
+    )
+    print(f"{arguments.output}: {done.n_demos} demonstrations; the expert's success rate {done}")
+    return 0
+
+
+def run_generate(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.demonstrations.generation import generate
+
+    output = arguments.output or f"{arguments.env.split(':')[-1].rpartition('-v')[0].lower()}.hdf5"
+    done = generate(
+        arguments.env,
+        arguments.source,
+        arguments.demos,
+        output,
+        arguments.task,
+        arguments.sources,
+        arguments.filter_key,
+        arguments.noise,
+        arguments.workers,
+        arguments.seed,
+        progress_bar=True,
+    )
+    print(f"{output}: {done.n_demos} demonstrations; the attempts' success rate {done}")
+    return 0
+
+
+def run_replay(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.demonstrations.playback import replay
+
+    done = []
+    for one in replay(arguments.file, arguments.demos, arguments.workers, arguments.filter_key):
+        print(one, flush=True)
+        done.append(one)
+    n_agreeing = sum(one.agrees for one in done)
+    print(
+        f"{n_agreeing} of {len(done)} episodes end as the file says; largest difference "
+        f"{max(one.metres for one in done):.2g} m, {max(one.radians for one in done):.2g} rad"
+    )
+    return 0 if n_agreeing == len(done) else 1
+
+
+def run_add_observations(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.demonstrations.observing import add_observations
+
+    n_demos = add_observations(
+        arguments.file,
+        arguments.output,
+        arguments.obs_type,
+        arguments.cameras,
+        arguments.image_size,
+        arguments.render_quality,
+        arguments.actions,
+        arguments.workers,
+        progress_bar=True,
+    )
+    print(f"{arguments.output}: {n_demos} demonstrations")
+    return 0
+
+
+def run_download(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.data.download import download
+
+    print(download(arguments.name, arguments.folder, arguments.url))
+    return 0
+
+
+def run_info(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.cli import describe
+
+    print(yaml.safe_dump(describe.describe(arguments.name), sort_keys=False, width=120), end="")
+    return 0

@@ -1,0 +1,54 @@
+"""``l1flow eval`` and ``rollout``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def run_eval(arguments: argparse.Namespace) -> int:
+    return _evaluate(arguments, arguments.agent, video=None)
+
+
+def run_rollout(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.evaluation import default_agent
+    from l1flow_agents.video import VideoRecorder
+
+    if not (arguments.agent or arguments.env):
+        print("l1flow rollout: error: expected an agent or --env", file=sys.stderr)
+        return 2
+    video = VideoRecorder(arguments.output, range(arguments.films), grid=arguments.grid, overlay=arguments.overlay)
+    return _evaluate(arguments, arguments.agent or default_agent(arguments.env), video)
+
+
+def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
+    from l1flow_agents.agent import L1FlowAgent
+    from l1flow_agents.evaluation import evaluate
+
+    agent = L1FlowAgent.load(name, device=arguments.device)
+    if arguments.n_action_steps is not None:
+        agent = agent.with_settings(n_action_steps=arguments.n_action_steps)
+    result = evaluate(
+        agent,
+        arguments.env,
+        arguments.episodes,
+        arguments.seed,
+        arguments.n_envs,
+        success_key=arguments.success_key,
+        chunked=not arguments.replan_every_step,
+        video=video,
+        progress_bar=not arguments.json,
+    )
+    result.agent = name
+    if arguments.output:
+        result.save(Path(arguments.output) / "results.json", command=arguments.command_line)
+    if arguments.json:
+        print(json.dumps(result.to_dict()))
+    else:
+        print(result)
+        for path in [*result.videos, *([Path(arguments.output) / "results.json"] if arguments.output else [])]:
+            print(path)
+    return 1 if result.failed else 0
