@@ -32,6 +32,7 @@ from l1flow_agents.envs import ENVS, find_spec, is_ours, plain_id
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import frozen
 from l1flow_agents.names import plain
+from l1flow_agents.wrappers import WRAPPERS
 
 LEARNING = frozenset(["NormalizeObservation", "NormalizeReward"])  # wrappers that are what they have seen
 WITHOUT_LIMIT = -1  # as `gymnasium.make` has it
@@ -152,7 +153,7 @@ class EnvDescription:
             spec = replace(spec, max_episode_steps=limit)
         if self.wrappers is None:
             return EnvMaker(replace(spec, kwargs=kwargs))
-        wrappers = tuple((trusted_class(self.id, one), with_arrays(self.id, one)) for one in self.wrappers)
+        wrappers = tuple((_wrapper_class(self.id, one), with_arrays(self.id, one)) for one in self.wrappers)
         return EnvMaker(replace(spec, kwargs=kwargs, additional_wrappers=()), wrappers)
 
     def is_of(self, spec: EnvSpec) -> bool:
@@ -253,3 +254,11 @@ def _name_of(entry_point: Any) -> str | None:
     if entry_point is None or isinstance(entry_point, str):
         return entry_point
     return f"{getattr(entry_point, '__module__', '')}:{getattr(entry_point, '__qualname__', '')}"
+
+
+def _wrapper_class(env_id: str, spec: WrapperSpec) -> type[gym.Wrapper]:
+    """As `trusted_class`; what an installed package announces in `WRAPPERS` counts as imported."""
+    name = spec.entry_point.partition(":")[2]
+    if name in WRAPPERS:
+        WRAPPERS[name]  # imports it from where the package says, wherever ``spec`` says it is
+    return trusted_class(env_id, spec)

@@ -10,17 +10,21 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ACTION, STATE
+from gymnasium.envs.registration import WrapperSpec
 from torch import nn
 
 from l1flow_agents import L1FlowAgent
-from l1flow_agents.errors import CheckpointError
+from l1flow_agents.env_description import EnvDescription
+from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS, L1Flow
 from l1flow_agents.networks import NETWORKS
+from l1flow_agents.wrappers import WRAPPERS
 
 PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 EXPERIMENT = """
@@ -115,6 +119,23 @@ def test_a_wrapper(done):
     assert process.returncode == 0, process.stderr
     assert (folder / "smooth" / "results.json").is_file()
     assert process.stdout.splitlines()[-1] == "steps 0.10 -0.04"  # 0.7 of -1 and 0.3 of 1, each 0.1
+
+
+def test_a_checkpoint_may_ask_for_a_wrapper_that_is_announced(tmp_path, monkeypatch):
+    code = "import gymnasium\nclass Silent(gymnasium.Wrapper): ...\n"
+    (tmp_path / "announced_wrappers.py").write_text(code)
+    (tmp_path / "unknown_wrappers.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = EntryPoint("Silent", "announced_wrappers:Silent", WRAPPERS.group)
+    monkeypatch.setattr(WRAPPERS, "_things", {"Silent": entry})
+    asked = {
+        module: WrapperSpec("Silent", f"{module}:Silent", {}) for module in ("announced_wrappers", "unknown_wrappers")
+    }
+    with pytest.raises(ConfigError, match="unknown_wrappers:Silent is of a module that is not imported"):
+        EnvDescription("CartPole-v1", wrappers=(asked["unknown_wrappers"],)).maker()
+    env = EnvDescription("CartPole-v1", wrappers=(asked["announced_wrappers"],)).maker()()
+    assert type(env).__name__ == "Silent" and "unknown_wrappers" not in sys.modules
+    sys.modules.pop("announced_wrappers")
 
 
 def test_a_checkpoint_of_a_package_that_is_not_installed(done):
