@@ -15,6 +15,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from l1flow_agents import checkpoint
+from l1flow_agents.building import outlined, unfilled
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.data.normalizer import ACTION, is_image
@@ -22,7 +23,9 @@ from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import choose, plain
 from l1flow_agents.policy import ChunkPolicy
+from l1flow_agents.safe_yaml import one_line
 from l1flow_agents.training import Callback, TrainingConfig, train
+from l1flow_agents.weights import fill
 
 State = tuple[np.ndarray, ...]
 """What `predict` returns and takes back: ``(counters, chunk, *history)``, a row an environment.
@@ -33,6 +36,16 @@ observation key, in alphabetical order.
 """
 Observation = np.ndarray | Mapping[str, np.ndarray]
 EnvOrSpaces = gym.Env | tuple[spaces.Space, spaces.Space]
+MALFORMED = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    RuntimeError,
+    MemoryError,
+)
 BARE = "observation"  # the key of an observation that is an array and no dict
 
 
@@ -391,19 +404,26 @@ class L1FlowAgent:
         folder = checkpoint.find(path)
         config = checkpoint.read_config(folder)
         try:
-            boxes = {key: checkpoint.space_from_dict(box) for key, box in config["observation_space"].items()}
+            boxes = checkpoint.spaces_from_dict(config["observation_space"])
             observation_space = boxes[BARE] if config.get("bare_observation") else spaces.Dict(list(boxes.items()))
-            action_space = checkpoint.space_from_dict(config["action_space"])
-            agent = cls(env=(observation_space, action_space), device=device, **config["agent"])
+            action_space = checkpoint.spaces_from_dict({ACTION: config["action_space"]})[ACTION]
+            with outlined():  # names and shapes first: nothing is allocated, read or hashed for what cannot fit
+                outline = cls(env=(observation_space, action_space), device="meta", **config["agent"])
+            checkpoint.check_weights(folder, config, outline.policy.kept_state())
+            with unfilled():
+                agent = cls(env=(observation_space, action_space), device=device, **config["agent"])
             agent.env_id, agent.env_kwargs = config["env"]["id"], dict(config["env"]["kwargs"])
             agent.training_record = dict(config.get("training") or {})
             agent.num_timesteps = int(agent.training_record.pop("steps_done", 0))
             agent.score = dict(config.get("score") or {})
             agent.teacher = dict(config.get("teacher") or {})
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as e:
-            reason = " ".join(str(e).split())
-            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(e).__name__}: {reason}") from e
-        checkpoint.load_weights(folder, config, agent.policy)
+        except CheckpointError:
+            raise
+        except ConfigError as e:
+            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {one_line(e)}") from e
+        except MALFORMED as e:
+            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(e).__name__}: {one_line(e)}") from e
+        fill(folder / checkpoint.WEIGHTS, agent.policy.kept_state())
         if env is not None:
             check_same_spaces(folder, agent, env)
             agent._env = env if isinstance(env, gym.Env) else None

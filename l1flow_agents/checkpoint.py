@@ -6,7 +6,7 @@ replaces another waits beside it for one rename as ``<name>.old``, and `find` lo
 
 from __future__ import annotations
 
-import hashlib
+import math
 import os
 import re
 import shutil
@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import yaml
 from gymnasium import spaces
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from l1flow_agents import limits
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.files import sync
 from l1flow_agents.names import nearest
+from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
+from l1flow_agents.weights import check_fits, fill, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,18 @@ FORMAT = 1
 CONFIG, WEIGHTS, TRAINING = "config.yaml", "model.safetensors", "training.safetensors"
 KEPT = 2  # newest training checkpoints of a run
 BUNDLED = Path(str(files("l1flow_agents"))) / "bundled"
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+PARTS = {"agent": dict, "observation_space": dict, "action_space": dict, "env": dict, "weights_sha256": str}
+OPTIONAL = {"bare_observation": bool, "training": dict, "score": dict, "teacher": dict}
+KINDS = {dict: "a mapping", str: "text", bool: "true or false"}
+BOX = ("shape", "dtype", "low", "high")
+MOST_AXES = 8
+DTYPES = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)] + [
+    "float16",
+    "float32",
+    "float64",
+    "bool",
+]
 RECORDED = ("l1flow-agents", "torch", "numpy", "gymnasium", "gym-pusht", "stable-baselines3")
 
 
@@ -57,80 +70,87 @@ def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, ha
     if half:
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
     save_file(tensors, folder / WEIGHTS)
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    record = {"format": FORMAT, **config, "versions": versions(), "weights_sha256": digest}
-    (folder / CONFIG).write_text(yaml.safe_dump(record, sort_keys=False, width=120))
+    record = {"format": FORMAT, **config, "versions": versions(), "weights_sha256": sha256_of(folder / WEIGHTS)}
+    (folder / CONFIG).write_text(dump_yaml(record))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checked ``config.yaml`` of a checkpoint folder."""
+    """The ``config.yaml`` of a checkpoint folder, with all of its parts."""
     path = folder / CONFIG
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_yaml(path)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: not a checkpoint, {CONFIG} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: not readable as plain YAML ({reason})") from error
+    except UnreadableYaml as error:
+        raise CheckpointError(f"{path}: not readable as plain YAML ({error})") from None
     if not isinstance(config, dict) or "format" not in config:
         raise CheckpointError(f"{path}: expected a mapping with 'format', found another kind of file")
     if config["format"] != FORMAT:
-        raise CheckpointError(f"{path}: format {config['format']!r}, this version reads format {FORMAT}")
-    expected = {"agent", "observation_space", "action_space", "env", "weights_sha256"}
-    if missing := expected - config.keys():
+        raise CheckpointError(f"{path}: format {quoted(config['format'])}, this version reads format {FORMAT}")
+    if missing := PARTS.keys() - config.keys():
         raise CheckpointError(f"{path}: {sorted(missing)} missing")
+    for part, kind in {**PARTS, **OPTIONAL}.items():
+        if part in config and not isinstance(config[part], kind):
+            raise CheckpointError(f"{path}: expected {part} as {KINDS[kind]}, found {quoted(config[part])}")
+    env = config["env"]
+    if not isinstance(env.get("id"), str | None) or not isinstance(env.get("kwargs"), dict):
+        raise CheckpointError(f"{path}: expected env with an id and kwargs, found {quoted(env)}")
+    if ":" in (env["id"] or ""):  # gym.make would import the module before the colon
+        raise CheckpointError(f"{path}: expected the id of an environment, found {quoted(env['id'])}")
     return config
 
 
-def load_weights(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy) -> None:
-    """Fill ``policy`` from the folder's weights; every name and shape must agree."""
+def check_weights(folder: Path, config: Mapping[str, Any], outline: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError unless the folder's weights are those of ``config`` and fit ``outline``'s names and shapes.
+
+    ``outline`` may lie on torch's meta device: what does not fit costs neither a network nor the reading of a file.
+    """
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{folder}: {WEIGHTS} is missing")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != config["weights_sha256"]:
+    check_fits(path, outline)
+    if sha256_of(path) != config["weights_sha256"]:
         raise CheckpointError(f"{path}: SHA-256 differs from the one in {CONFIG}; truncated, altered or mixed files")
-    load_strictly(path, policy.kept_state(), read_tensors(path))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
-
-
-def load_strictly(path: Path, target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
-    """Copy ``source`` into ``target`` in place."""
-    if target.keys() != source.keys():
-        missing, unknown = sorted(target.keys() - source.keys()), sorted(source.keys() - target.keys())
-        raise CheckpointError(f"{path}: weights do not fit the network; missing {missing[:3]}, unknown {unknown[:3]}")
-    for name, tensor in source.items():
-        if tensor.shape != target[name].shape:
-            raise CheckpointError(
-                f"{path}: {name!r} has shape {tuple(tensor.shape)}, expected {tuple(target[name].shape)}"
-            )
-    with torch.no_grad():
-        for name, tensor in source.items():
-            target[name].copy_(tensor)
-
-
-def find(name: str | os.PathLike) -> Path:
+def find(name: str | os.PathLike[str]) -> Path:
     """The folder that a path, a bundled name or a Hugging Face Hub id ``owner/name`` stands for.
 
     Raises:
         CheckpointError: nothing of that name.
     """
-    path = without_suffix(name)
-    for candidate in (path, old_name(path), BUNDLED / path):
-        if candidate.is_dir():
-            return candidate
-    if path.is_file() or Path(name).is_file():
-        raise CheckpointError(f"{name}: expected a checkpoint folder, found a file")
-    # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) and not Path(name).parent.is_dir():
-        return _from_hub(str(name))
-    hint = nearest(str(name), bundled_names())
-    raise CheckpointError(f"no checkpoint folder {str(name)!r}; bundled agents are {bundled_names()}{hint}")
+    text = as_name(name)
+    path = without_suffix(text)
+    try:
+        for candidate in [path, old_name(path)] if path.name else [path]:
+            if candidate.is_dir():
+                return candidate
+        if str(path) in bundled_names():
+            return BUNDLED / path
+        if path.is_file() or Path(text).is_file():
+            raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
+        # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
+        if HUB_ID.fullmatch(text) and not Path(text).parent.is_dir():
+            return _from_hub(text)
+    except OSError as error:  # too long for the file system, or in a folder that may not be looked into
+        raise CheckpointError(f"{quoted(text)} cannot be looked for: {error.strerror}") from None
+    hint = nearest(text, bundled_names())
+    raise CheckpointError(f"no checkpoint folder {quoted(text)}; bundled agents are {bundled_names()}{hint}")
+
+
+def as_name(name: object) -> str:
+    """``name`` as text that can be looked for.
+
+    Raises:
+        CheckpointError: another kind of object, empty, or with a NUL.
+    """
+    try:
+        text = os.fspath(name)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise CheckpointError(f"expected a folder, a bundled agent or a Hub id owner/name, got {quoted(name)}")
+    return text
 
 
 def bundled_names() -> list[str]:
@@ -179,7 +199,32 @@ def space_to_dict(space: spaces.Box) -> dict[str, Any]:
     return {"shape": list(space.shape), "dtype": str(space.dtype), "low": bound(space.low), "high": bound(space.high)}
 
 
-def space_from_dict(record: Mapping[str, Any]) -> spaces.Box:
+def spaces_from_dict(record: Mapping[str, Mapping[str, Any]]) -> dict[str, spaces.Box]:
+    """The boxes that `space_to_dict` described, by key.
+
+    Raises:
+        ConfigError: no box, or more than a machine should be asked to hold.
+    """
+    if len(record) > limits.SPACE_KEYS:
+        raise ConfigError(f"at most {limits.SPACE_KEYS} spaces, found {len(record)}")
+    numbers = 0
+    for key, box in record.items():
+        if not isinstance(key, str) or not isinstance(box, Mapping) or not box.keys() >= {*BOX}:
+            raise ConfigError(f"expected spaces by name with {BOX}, found {quoted({key: box})}")
+        shape, dtype = box["shape"], box["dtype"]
+        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape) or len(shape) > MOST_AXES:
+            raise ConfigError(
+                f"space {quoted(key)}: expected up to {MOST_AXES} positive numbers, found {quoted(shape)}"
+            )
+        numbers += math.prod(shape)
+        if numbers > limits.SPACE_NUMBERS:
+            raise ConfigError(f"space {quoted(key)}: more than {limits.SPACE_NUMBERS} numbers with shape {shape}")
+        if dtype not in DTYPES:
+            raise ConfigError(f"space {quoted(key)}: expected a dtype of {DTYPES}, found {quoted(dtype)}")
+    return {key: _box(box) for key, box in record.items()}
+
+
+def _box(record: Mapping[str, Any]) -> spaces.Box:
     shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
     low, high = (np.broadcast_to(np.asarray(record[side], dtype), shape) for side in ("low", "high"))
     return spaces.Box(low, high, shape, dtype.type)
@@ -218,15 +263,15 @@ def resume(run_dir: Path, agent: L1FlowAgent, model: nn.Module, optimizer: torch
     for part in ("agent", "observation_space", "action_space", "teacher"):
         _check_same(run_dir, config.get(part, {}), wanted.get(part, {}))
     _check_same(run_dir, *({**record["training"], "steps_done": None} for record in (config, wanted)))
-    load_weights(folder, config, agent.policy)
+    check_weights(folder, config, agent.policy.kept_state())
+    fill(folder / WEIGHTS, agent.policy.kept_state())
     for parameter in model.parameters():  # moments exist only after the first step; create them to be filled
         optimizer.state[parameter] = {
             "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
             "exp_avg": torch.zeros_like(parameter),
             "exp_avg_sq": torch.zeros_like(parameter),
         }
-    path = folder / TRAINING
-    load_strictly(path, _training_tensors(model, optimizer), read_tensors(path))
+    fill(folder / TRAINING, _training_tensors(model, optimizer))
     return int(folder.name)
 
 

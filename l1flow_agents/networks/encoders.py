@@ -12,6 +12,7 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.networks.embedding import FourierFeatures
 
 Turn = tuple[int | None, int, int]
+MOST_FREQUENCIES = 24  # beyond it neighbouring float32 numbers are a full turn apart
 
 
 class ObservationEncoder(nn.Module):
@@ -50,6 +51,8 @@ class ObservationEncoder(nn.Module):
         self.state_keys = sorted(key for key in shapes if key not in self.image_keys)
         self.quaternions = _checked(_lists("quaternions", quaternions), shapes)
         self.turns = _checked_turns(_lists("turns", turns), self.quaternions)
+        if not 0 <= fourier <= MOST_FREQUENCIES:
+            raise ConfigError(f"encoder: fourier must lie in 0..{MOST_FREQUENCIES}, got {fourier}")
         self.fourier = FourierFeatures(fourier)
         self.images = nn.ModuleDict(
             {key: ImageEncoder(shapes[key], channels, n_keypoints, feature_dim, crop, bf16) for key in self.image_keys}
@@ -179,6 +182,8 @@ class ImageEncoder(nn.Module):
         bf16: bool,
     ) -> None:
         super().__init__()
+        if not 0 < crop <= 1:
+            raise ConfigError(f"encoder: crop must lie in (0, 1], got {crop}")
         height, width, depth = shape
         self.crop = (round(height * crop), round(width * crop))
         self.bf16 = bf16
