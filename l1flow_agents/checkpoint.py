@@ -71,7 +71,10 @@ def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, ha
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
     save_file(tensors, folder / WEIGHTS)
     record = {"format": FORMAT, **config, "versions": versions(), "weights_sha256": sha256_of(folder / WEIGHTS)}
-    (folder / CONFIG).write_text(dump_yaml(record))
+    try:
+        (folder / CONFIG).write_text(dump_yaml(record))
+    except UnreadableYaml as error:
+        raise ConfigError(f"a checkpoint cannot hold these settings: {error}") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -93,7 +96,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         if part in config and not isinstance(config[part], kind):
             raise CheckpointError(f"{path}: expected {part} as {KINDS[kind]}, found {quoted(config[part])}")
     env = config["env"]
-    if not isinstance(env.get("id"), str | None) or not isinstance(env.get("kwargs"), dict):
+    if not isinstance(env.get("id", 0), str | None) or not isinstance(env.get("kwargs"), dict):
         raise CheckpointError(f"{path}: expected env with an id and kwargs, found {quoted(env)}")
     if ":" in (env["id"] or ""):  # gym.make would import the module before the colon
         raise CheckpointError(f"{path}: expected the id of an environment, found {quoted(env['id'])}")
@@ -284,7 +287,7 @@ def _training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def _training_checkpoints(run_dir: Path) -> list[Path]:
-    return sorted(path for path in (run_dir / "checkpoints").glob("[0-9]*") if path.name.isdigit())
+    return sorted(path for path in (run_dir / "checkpoints").glob("[0-9]*") if path.name.isdecimal())
 
 
 def _check_same(run_dir: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

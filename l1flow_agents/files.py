@@ -53,6 +53,8 @@ def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     """
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)  # whatever size it claims to have
+    if content is None:
+        raise OSError("nothing can be read from it")  # some in /proc would have to be waited for
     if len(content) > max_bytes:
         raise OSError(f"larger than {max_bytes} bytes")
     return content

@@ -32,19 +32,21 @@ def read_yaml(path: str | os.PathLike[str], max_bytes: int = limits.YAML_BYTES) 
         UnreadableYaml: a folder, device or pipe, too large, not UTF-8 or not plain YAML.
     """
     try:
-        return parse_yaml(read_bounded(path, max_bytes).decode())
+        return parse_yaml(read_bounded(path, max_bytes).decode(), max_bytes)
     except FileNotFoundError:
         raise
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableYaml(one_line(error)) from None
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, max_bytes: int = limits.YAML_BYTES) -> Any:
     """The plain values in ``text``.
 
     Raises:
         UnreadableYaml: says where and why.
     """
+    if len(text) > max_bytes:
+        raise UnreadableYaml(f"larger than {max_bytes} bytes")
     try:
         _check(text)
         return yaml.load(text, Loader=_PlainLoader)
@@ -53,8 +55,17 @@ def parse_yaml(text: str) -> Any:
 
 
 def dump_yaml(value: Any, width: int = 120) -> str:
-    """Text that `read_yaml` gives back as ``value``, keys in their order; a value used twice is written twice."""
-    return yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, width=width)
+    """Text that `parse_yaml` gives back as ``value``, keys in their order; a value used twice is written twice.
+
+    Raises:
+        UnreadableYaml: a value that is not plain, or more than is read.
+    """
+    try:
+        text = yaml.dump(value, Dumper=_PlainDumper, sort_keys=False, width=width)
+    except yaml.YAMLError as error:
+        raise UnreadableYaml(one_line(error)) from None
+    parse_yaml(text)
+    return text
 
 
 def one_line(error: BaseException) -> str:
@@ -65,7 +76,10 @@ def one_line(error: BaseException) -> str:
 
 def quoted(value: Any) -> str:
     """``repr(value)`` of bearable length."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= limits.MESSAGE else f"{text[: limits.MESSAGE]} ..."
 
 

@@ -9,11 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import build, check_names, choose
+from l1flow_agents.safe_yaml import UnreadableYaml, one_line, read_yaml
 from l1flow_agents.training import TrainingConfig
 
 BUILT_IN = Path(str(files("l1flow_agents.comparison"))) / "systems.yaml"
@@ -56,9 +55,9 @@ def read_systems(path: str | os.PathLike | None = None) -> dict[str, System]:
     """
     path = BUILT_IN if path is None else Path(path)
     try:
-        given = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a YAML file of systems ({' '.join(str(error).split())})") from None
+        given = read_yaml(path)
+    except (FileNotFoundError, UnreadableYaml) as error:
+        raise ConfigError(f"{path}: expected a YAML file of systems ({one_line(error)})") from None
     if not isinstance(given, dict) or not given:
         raise ConfigError(f"{path}: expected a mapping of systems, found {type(given).__name__}")
     systems = {}
