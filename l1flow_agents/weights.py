@@ -78,9 +78,12 @@ def _check_size(path: Path, target: Mapping[str, Tensor]) -> None:
     largest = 8 + limits.HEADER_BYTES + 8 * numbers
     try:
         with open_regular(path) as file:
-            header, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+            first, size = file.read(8) or b"", os.fstat(file.fileno()).st_size
     except OSError as error:
         raise CheckpointError(f"{path}: {one_line(error)}") from None
+    header = int.from_bytes(first, "little")
+    if len(first) < 8:
+        raise _not_whole(path, "fewer than 8 bytes")
     if header > limits.HEADER_BYTES:
         raise _not_whole(path, f"a header of {header} bytes, expected at most {limits.HEADER_BYTES}")
     if size > largest:
