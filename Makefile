@@ -24,7 +24,7 @@ unit: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/evaluation.py
-	$(BIN)/python benchmarks/simulation.py
+	$(BIN)/python benchmarks/simulation.py --rounds 5 --resets 20 --starts 1
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

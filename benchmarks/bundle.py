@@ -12,6 +12,7 @@ import argparse
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from l1flow_agents import L1FlowAgent, evaluate
@@ -40,7 +41,8 @@ def main() -> None:
         if not kind:
             summary = result.to_dict()
             names = ("success_rate", "success_interval_95", "mean_score", "mean_score_error_95", "n_episodes")
-            agent.score = {name: summary[name] for name in names} | {"first_seed": result.episodes[0].seed}
+            score = {name: summary[name] for name in names} | {"first_seed": result.episodes[0].seed}
+            agent.provenance = replace(agent.provenance, score=score)
             agent.save(target, half=True)
     shutil.copy(args.run / "progress.csv", RESULTS / f"{args.name}-curve.csv")
 

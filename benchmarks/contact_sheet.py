@@ -1,6 +1,6 @@
 """One picture of every MimicGen task and variant: `agentview` after ``reset(seed=0)``.
 
-python benchmarks/contact_sheet.py [docs/mimicgen.png]
+python benchmarks/contact_sheet.py [docs/mimicgen.png] [--envs Stack_D0-v0 ...]
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ COLOURS = 256  # of the palette: keeps the file small
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="?", type=Path, default=Path("docs/mimicgen.png"))
-    path = parser.parse_args().path
-    sheet(IDS).quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path}: {len(IDS)} environments, {path.stat().st_size // 1000} kB")
+    parser.add_argument("--envs", nargs="+", default=IDS, choices=IDS, metavar="ID", help="default: all")
+    args = parser.parse_args()
+    path: Path = args.path
+    sheet(args.envs).quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    print(f"{path}: {len(args.envs)} environments, {path.stat().st_size // 1000} kB")
 
 
 def sheet(ids: list[str]) -> Image.Image:

@@ -14,6 +14,8 @@ import multiprocessing
 import os
 import sys
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import gymnasium as gym
@@ -72,7 +74,8 @@ def play(agent: L1FlowAgent, seed: int) -> Episode:
 def replay_on_all_cores(episodes: list[Episode], n_cores: int) -> float:
     """Seconds a step, all processes together."""
     context = multiprocessing.get_context("spawn")
-    barrier, times = context.Barrier(n_cores), context.Queue()
+    barrier = context.Barrier(n_cores)
+    times: Queue[float] = context.Queue()
     shares = [episodes[k::n_cores] for k in range(n_cores)]
     processes = [context.Process(target=replay, args=(share, barrier, times)) for share in shares]
     for process in processes:
@@ -83,7 +86,7 @@ def replay_on_all_cores(episodes: list[Episode], n_cores: int) -> float:
     return slowest / sum(len(actions) for _, actions in episodes)
 
 
-def replay(episodes: list[Episode], barrier, times) -> None:
+def replay(episodes: list[Episode], barrier: Barrier, times: Queue[float]) -> None:
     import l1flow_agents  # noqa: F401  registers the environments
 
     env = gym.make("PushT-v0", obs_type="state")

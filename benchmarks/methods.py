@@ -1,6 +1,6 @@
 """How much faster L1 Flow plans than the methods it is compared with: the same network, in one process, in turn.
 
-    python benchmarks/methods.py [--threads N] [--json benchmarks/results/methods_speed.json]
+    python benchmarks/methods.py [--threads N] [--networks mlp ...] [--json benchmarks/results/methods_speed.json]
 
 A replan is `predict` with nothing planned yet. A ratio is the median of the rounds' ratios.
 """
@@ -13,16 +13,18 @@ import platform
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from speed import NETWORKS
+from speed import chosen
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.files import write_atomically
 
-METHODS = {  # name -> method, its settings, and the target for its time over L1 Flow's
+# name -> method, its settings, and the target for its time over L1 Flow's
+METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
     "ddpm, 100 steps": ("ddpm", {}, ">= 45"),
     "ddim, 10 steps": ("ddpm", {"sampler": "ddim"}, ""),
     "flow_matching, 10 steps": ("flow_matching", {}, ">= 4.5"),
@@ -36,12 +38,13 @@ METHODS = {  # name -> method, its settings, and the target for its time over L1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks", nargs="+", default=[""], help="how their names begin; default: all")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     rows = []
-    for name, (network, network_kwargs, encoder_kwargs) in NETWORKS.items():
+    for name, (network, network_kwargs, encoder_kwargs) in chosen(args.networks).items():
         published = "published" in name  # a DDPM plan takes half a minute
         rounds, repeats = (3, 1) if published else (args.rounds, 5)
         rows += measured(name, network, network_kwargs, encoder_kwargs, rounds, repeats)
@@ -62,7 +65,7 @@ def measured(
 ) -> list[dict]:
     env = gym.make("PushT-v0", obs_type="state")
     observation = {"state": np.array([200, 300, 256, 256, 1], np.float32)}
-    kwargs = {"network_kwargs": network_kwargs, "encoder_kwargs": encoder_kwargs}
+    kwargs: dict[str, Any] = {"network_kwargs": network_kwargs, "encoder_kwargs": encoder_kwargs}
     ours = L1FlowAgent(network, env, **kwargs)
     others = {
         label: L1FlowAgent(network, env, method, method_kwargs=settings, **kwargs)

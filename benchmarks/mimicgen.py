@@ -1,8 +1,7 @@
-"""Generation and agents on MimicGen's tasks, into benchmarks/results/mimicgen.json and the tables of docs/mimicgen.md.
+"""Generation and agents on MimicGen's tasks, into benchmarks/results/mimicgen.json; `pages.py` makes its tables.
 
     python benchmarks/mimicgen.py generation data      # sources, and 10 episodes of every variant or what is there
     python benchmarks/mimicgen.py agent runs/square_d2-state data/square_d2.hdf5
-    python benchmarks/mimicgen.py tables               # from the JSON into the page
 
 An agent is scored on 50 test seeds.
 """
@@ -31,7 +30,6 @@ from l1flow_agents.files import write_atomically
 from l1flow_agents.seeds import GENERATION_SEED
 
 RESULTS = Path(__file__).parent / "results" / "mimicgen.json"
-PAGE = Path(__file__).parents[1] / "docs" / "mimicgen.md"
 IDS = [env_id for env_id, (entry_point, _) in ENVS.items() if ".mimicgen." in entry_point]
 N_SOURCES, N_GENERATED, N_EPISODES = 10, 10, 50
 SUMMARY = ("success_rate", "success_interval_95", "n_episodes", "n_action_steps")
@@ -50,7 +48,6 @@ def main() -> None:
     agent.add_argument("dataset", type=Path, help="what it was trained on")
     agent.add_argument("--n-action-steps", type=int, help="default: the agent's")
     agent.set_defaults(run=run_agent)
-    commands.add_parser("tables").set_defaults(run=lambda args: write_tables())
     args = parser.parse_args()
     args.run(args)
 
@@ -80,11 +77,11 @@ def run_generation(args: argparse.Namespace) -> None:
 def run_agent(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     agent = L1FlowAgent.load(args.run_dir / "agent")
-    agent.n_action_steps = args.n_action_steps or agent.n_action_steps
+    agent = agent.with_settings(n_action_steps=args.n_action_steps or agent.n_action_steps)
     result = evaluate(agent, n_episodes=N_EPISODES, progress_bar=True)
     summary = result.to_dict()
     lengths = episode_lengths(args.dataset)
-    training = agent.training_record
+    training = agent.provenance.training
     score = {name: summary[name] for name in SUMMARY}
     settings = {
         "demonstrations": len(lengths),
@@ -125,40 +122,6 @@ def record(kind: str, env_id: str, entry: dict[str, Any]) -> None:
     results.setdefault(kind, {})[env_id] = entry
     text = json.dumps(results, indent=1, sort_keys=True)
     write_atomically(RESULTS, re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n")
-
-
-def write_tables() -> None:
-    """Between the markers of the page."""
-    results, page = json.loads(RESULTS.read_text()), PAGE.read_text()
-    for kind, table in [("generation", generation_table), ("agents", agent_table)]:
-        before, after = page.split(f"<!-- {kind} -->\n")
-        _, end, after = after.partition("<!-- end -->")
-        page = f"{before}<!-- {kind} -->\n{table(results.get(kind, {}))}{end}{after}"
-    write_atomically(PAGE, page)
-
-
-def generation_table(found: dict[str, Any]) -> str:
-    lines = ["| variant | expert, D0 | attempts that succeed | mean length |", "|---|---|---|---|"]
-    for env_id in filter(found.get, IDS):
-        one = found[env_id]
-        expert = "{} of {}".format(*one["expert_on_d0"]) if "_D0" in env_id else ""
-        rate = "{:.2f} ({} of {})".format(one["successes"] / one["attempts"], one["successes"], one["attempts"])
-        lines.append(f"| `{env_id}` | {expert} | {rate} | {one['mean_steps']:.0f} |")
-    return "\n".join(lines) + "\n"
-
-
-def agent_table(found: dict[str, Any]) -> str:
-    lines = ["| agent | success on 50 test seeds | demonstrations | attempts that succeed | plan every |"]
-    lines.append("|---|---|---|---|---|")
-    for env_id in filter(found.get, IDS):
-        one = found[env_id]
-        low, high = one["success_interval_95"]
-        name = env_id.removesuffix("-v0").lower()
-        lines.append(
-            f"| `{name}-state` | {one['success_rate']:.2f} ({low:.2f} .. {high:.2f}) | {one['demonstrations']} "
-            f"| {one['demonstrations'] / one['attempts']:.2f} | {one['n_action_steps']} steps |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

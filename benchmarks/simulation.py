@@ -18,21 +18,25 @@ import os
 import platform
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 
 import l1flow_agents  # noqa: F401  registers the environments
 
+if TYPE_CHECKING:  # importing it is part of what is measured
+    from l1flow_agents.envs.robosuite_env import RobosuiteEnv
+
 IDS = ("Lift-v0", "Can-v0", "Square-v0", "Transport-v0", "ToolHang-v0")
 WARM_UP = 20  # resets before memory counts
 STEPS = 20  # steps a round
+PARTS = ("physics", "forward after the last substep", "controllers", "observation", "success check")  # of a step
+T = TypeVar("T")
 Row = tuple[str, str, float | None, float, float, float]  # what, of, target, ratio, seconds of ours and of the floor
 
 
@@ -46,7 +50,8 @@ def main() -> None:
     args = parser.parse_args()
 
     rows: list[Row] = []
-    processes, shares = {}, {}
+    processes: dict[str, dict[str, float]] = {}
+    shares: dict[str, dict[str, float]] = {}
     for env_id in args.env:
         processes[env_id] = fresh(resets_of_a_process, env_id, args.resets)
         first = [fresh(first_reset, env_id) for _ in range(args.starts)]
@@ -81,10 +86,19 @@ def save(path: Path, rows: list[Row], processes: dict, shares: dict) -> None:
     path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def fresh(function: Callable, *args: Any) -> Any:
+def fresh(function: Callable[..., T], *args: Any) -> T:
     """The function's value in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args).result()
+
+
+def made(env_id: str, **kwargs: Any) -> RobosuiteEnv:
+    """The environment itself, from state, without Gymnasium's wrappers."""
+    env = gym.make(env_id, obs_type="state", **kwargs).unwrapped
+    from l1flow_agents.envs.robosuite_env import RobosuiteEnv
+
+    assert isinstance(env, RobosuiteEnv)
+    return env
 
 
 # ---- once a process -------------------------------------------------------------------------------------------------
@@ -93,7 +107,7 @@ def fresh(function: Callable, *args: Any) -> Any:
 def first_reset(env_id: str) -> float:
     """CPU seconds of import, make and reset."""
     begin = time.process_time()
-    gym.make(env_id, obs_type="state").reset(seed=0)
+    made(env_id).reset(seed=0)
     return time.process_time() - begin
 
 
@@ -103,7 +117,7 @@ def resets_of_a_process(env_id: str, resets: int) -> dict[str, float]:
     ``growth`` compares what is in use: both ends after malloc_trim, which returns what glibc keeps for later.
     ``raw_growth`` compares what the system shows, whose highest value is ``peak``.
     """
-    env = gym.make(env_id, obs_type="state")
+    env = made(env_id)
     figures = {"imported_mb": resident()}
     env.reset(seed=0)
     figures["first_reset_mb"] = resident()
@@ -138,11 +152,11 @@ def trim() -> None:
 # ---- in turn, in one process ----------------------------------------------------------------------------------------
 
 
-def robosuites_own(env: gym.Env) -> Any:
+def robosuites_own(env: RobosuiteEnv) -> Any:
     """What our environment is built on, by itself; as fast as robosuite has it: no pictures, lite_physics."""
     import robosuite
 
-    args = env.unwrapped.env_args()
+    args = env.env_args()
     settings = {"use_camera_obs": False, "has_offscreen_renderer": False, "renderer": "mujoco", "lite_physics": True}
     return robosuite.make(args["env_name"], **{**args["env_kwargs"], **settings})
 
@@ -152,25 +166,28 @@ def steps_resets_pictures(env_id: str, rounds: int) -> list[Row]:
 
     from l1flow_agents.envs.rendering import gl_context_class
 
-    ours = gym.make(env_id, obs_type="state").unwrapped
+    ours = made(env_id)
     theirs = robosuites_own(ours)
     actions = np.random.default_rng(0).uniform(-1, 1, (STEPS, *ours.action_space.shape))
     ours.reset(seed=0)
     theirs.reset()
-    theirs.sim.set_state(ours._robosuite.sim.get_state())
+    theirs.sim.set_state(ours.simulator.sim.get_state())
     theirs.sim.forward()
 
-    def steps(env: Any) -> Callable[[], None]:
-        return lambda: [env.step(action) for action in actions] and None
+    def steps(env: Any) -> Callable[[], object]:
+        return lambda: [env.step(action) for action in actions]
 
-    result = [("step / robosuite's step", env_id, 1.05, *scaled(compare(steps(ours), steps(theirs), rounds), STEPS))]
-    result.append(("reset / robosuite's reset", env_id, None, *compare(ours.reset, theirs.reset, max(5, rounds // 3))))
+    step = scaled(compare(steps(ours), steps(theirs), rounds), STEPS)
+    reset = compare(ours.reset, theirs.reset, max(min(5, rounds), rounds // 3))
+    result: list[Row] = [
+        ("step / robosuite's step", env_id, 1.05, *step),
+        ("reset / robosuite's reset", env_id, None, *reset),
+    ]
     theirs.close()
 
     views = {}
     for quality in ("fast", "dataset"):
-        settings = {"render_mode": "rgb_array", "render_size": 84, "render_quality": quality}
-        views[quality] = gym.make(env_id, obs_type="state", **settings).unwrapped
+        views[quality] = made(env_id, render_mode="rgb_array", render_size=84, render_quality=quality)
         views[quality].reset(seed=0)
     backend = gl_context_class().__module__.removeprefix("mujoco.")
     what = f"84 x 84 view, fast / dataset ({backend})"
@@ -187,9 +204,9 @@ def scaled(row: tuple[float, float, float], n: int) -> tuple[float, float, float
 
 def shares_of_a_step(env_id: str, rounds: int) -> dict[str, float]:
     """Share of each part in the time of a state step, and the milliseconds of the whole."""
-    env = gym.make(env_id, obs_type="state").unwrapped
+    env = made(env_id)
     env.reset(seed=0)
-    inner, seconds = env.simulator, Counter[str]()
+    inner, seconds = env.simulator, dict.fromkeys(PARTS, 0.0)
 
     def time_calls(owner: Any, name: str, part: str) -> None:
         original = getattr(owner, name)
@@ -208,8 +225,8 @@ def shares_of_a_step(env_id: str, rounds: int) -> dict[str, float]:
         (inner.sim, "forward", "forward after the last substep"),
         (inner, "_pre_action", "controllers"),
         (env._control_loop, "_keep_going", "controllers"),
-        (env, "_observe", "observation"),
-        (env, "_success", "success check"),
+        (env, "observe", "observation"),
+        (env, "is_success", "success check"),
     ]:
         time_calls(owner, name, part)
     actions = np.random.default_rng(0).uniform(-1, 1, (STEPS * rounds, *env.action_space.shape))

@@ -1,6 +1,6 @@
 """Speed as ratios: what the library does against the floor that it stands on, in one process.
 
-    python benchmarks/speed.py [--threads N] [--json benchmarks/results/speed.json]
+    python benchmarks/speed.py [--threads N] [--networks mlp ...] [--json benchmarks/results/speed.json]
 
 Both sides of a ratio are timed in turn, many times; a ratio is the median of the rounds' ratios, so that what else the
 machine does touches both alike.
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -25,7 +26,8 @@ from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.data import ChunkSampler
 from l1flow_agents.training.loop import to_tensors
 
-NETWORKS = {
+Row = tuple[str, str, float, float, float, float]  # what, of, target, ratio, seconds of ours and of the floor
+NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> network, its settings, the encoder's
     "mlp (pusht-state)": ("mlp", {"width": 320, "depth": 3, "dropout": 0.1}, {"fourier": 1}),
     "unet (64, 128, 256)": ("unet", {"dims": (64, 128, 256)}, {}),
     "unet (256, 512, 1024), published": ("unet", {"dims": (256, 512, 1024), "time_dim": 256}, {}),
@@ -36,25 +38,29 @@ NETWORKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--networks", nargs="+", default=[""], help="how their names begin; default: all")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
-    rows = []
-    env = gym.make("PushT-v0", obs_type="state")
-    for name, (network, network_kwargs, encoder_kwargs) in NETWORKS.items():
-        agent = L1FlowAgent(network, env, network_kwargs=network_kwargs, encoder_kwargs=encoder_kwargs)
-        rows.append(("replan / 2 forward passes", name, 1.10, *replan(agent, args.rounds)))
-        if "published" not in name:  # a step of that size takes many seconds here
-            rows.append(("training step / bare step", name, 1.10, *training_step(agent, args.rounds)))
-        if name.startswith("mlp"):
-            rows.append(("sampling 256 chunks / training step", name, 0.10, *sampling(agent, args.rounds)))
-    rows.append(("env.step / simulator's step", "PushT-v0, state", 1.05, *env_step(args.rounds)))
-
     print(f"{'what':36} {'of':34} {'ratio':>7} {'target':>7}   {'ours':>10} {'floor':>10}")
-    for what, of, target, ratio, ours, floor in rows:
-        print(f"{what:36} {of:34} {ratio:7.3f} {target:7.2f}   {ours * 1e3:7.3f} ms {floor * 1e3:7.3f} ms")
+    rows: list[Row] = []
+
+    def add(what: str, of: str, target: float, ratio: float, ours: float, floor: float) -> None:
+        print(f"{what:36} {of:34} {ratio:7.3f} {target:7.2f}   {ours * 1e3:7.3f} ms {floor * 1e3:7.3f} ms", flush=True)
+        rows.append((what, of, target, ratio, ours, floor))
+
+    env = gym.make("PushT-v0", obs_type="state")
+    for name, (network, network_kwargs, encoder_kwargs) in chosen(args.networks).items():
+        agent = L1FlowAgent(network, env, network_kwargs=network_kwargs, encoder_kwargs=encoder_kwargs)
+        add("replan / 2 forward passes", name, 1.10, *replan(agent, args.rounds))
+        if "published" not in name:  # a step of that size takes many seconds here
+            add("training step / bare step", name, 1.10, *training_step(agent, max(args.rounds // 4, 1)))
+        if name.startswith("mlp"):
+            add("sampling 256 chunks / training step", name, 0.10, *sampling(agent, args.rounds))
+    add("env.step / simulator's step", "PushT-v0, state", 1.05, *env_step(args.rounds))
+
     if args.json:
         machine = {"machine": platform.machine(), "threads": args.threads}
         keys = ("what", "of", "target", "ratio", "ours_s", "floor_s")
@@ -65,6 +71,10 @@ def main() -> None:
             "rows": [dict(zip(keys, row, strict=True)) for row in rows],
         }
         args.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def chosen(beginnings: list[str]) -> dict[str, tuple[str, dict[str, Any], dict[str, Any]]]:
+    return {name: one for name, one in NETWORKS.items() if name.startswith(tuple(beginnings))}
 
 
 def compare(ours: Callable[[], object], floor: Callable[[], object], rounds: int) -> tuple[float, float, float]:
@@ -104,10 +114,10 @@ def training_step(agent: L1FlowAgent, rounds: int) -> tuple[float, float, float]
     batch = ChunkSampler(demonstrations, agent.horizon, agent.n_obs_steps, agent.n_action_steps)[np.arange(256)]
     observations, _, _ = to_tensors(batch, agent.device)
     model = L1FlowAgent(
-        agent.settings["network"],
+        agent.settings.network,
         (agent.observation_space, agent.action_space),
-        network_kwargs=agent.settings["network_kwargs"],
-        encoder_kwargs=agent.settings["encoder_kwargs"],
+        network_kwargs=agent.settings.network_kwargs,
+        encoder_kwargs=agent.settings.encoder_kwargs,
     ).policy
     model.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
@@ -116,7 +126,8 @@ def training_step(agent: L1FlowAgent, rounds: int) -> tuple[float, float, float]
     def bare_step() -> None:
         error = model.network(x_t, t, model.encode(observations)) - x_t
         optimizer.zero_grad()
-        nn.functional.l1_loss(error, torch.zeros_like(error)).backward()
+        loss = nn.functional.l1_loss(error, torch.zeros_like(error))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
         optimizer.step()
 
     return while_learning(agent, demonstrations, bare_step, rounds)
@@ -160,8 +171,8 @@ def env_step(rounds: int) -> tuple[float, float, float]:
     theirs.reset(seed=0)
     actions = np.random.default_rng(0).uniform(100, 400, (20, 2)).astype(np.float32)
 
-    def steps(env: gym.Env) -> Callable[[], None]:
-        return lambda: [env.step(action) for action in actions] and None
+    def steps(env: gym.Env) -> Callable[[], object]:
+        return lambda: [env.step(action) for action in actions]
 
     return compare(steps(ours), steps(theirs), rounds)
 

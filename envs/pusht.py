@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.layouts import LAYOUTS
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
@@ -48,6 +49,7 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
+    layouts = {"state": LAYOUTS["PushT-v0"]}
 
     def __init__(self, obs_type: str = "image", render_mode: str | None = None) -> None:
         if obs_type not in OBS_KEYS:
@@ -129,7 +131,7 @@ def shrink(picture: np.ndarray, size: int) -> np.ndarray:
     x0, x1, fx = _taps(width, size)
     top, bottom = picture[y0].astype(np.float32), picture[y1].astype(np.float32)
     rows = top + fy[:, None, None] * (bottom - top)
-    return np.rint(rows[:, x0] + fx[:, None] * (rows[:, x1] - rows[:, x0])).astype(np.uint8)
+    return np.asarray(np.rint(rows[:, x0] + fx[:, None] * (rows[:, x1] - rows[:, x0])), np.uint8)
 
 
 def _taps(length: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -148,4 +150,5 @@ def _simulator_class() -> type:
 
     if not hasattr(sys.modules["cv2"], "resize"):
         del sys.modules["cv2"]
-    return PushTEnv
+    simulator: type = PushTEnv
+    return simulator

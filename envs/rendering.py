@@ -117,7 +117,7 @@ def gl_context_class() -> type:
     reasons = []
     for backend in [wanted] if wanted else ["egl", "osmesa"]:
         try:
-            context_class = importlib.import_module(f"mujoco.{backend}").GLContext
+            context_class: type = importlib.import_module(f"mujoco.{backend}").GLContext
             _try(context_class)
             atexit.register(
                 _close_all

@@ -95,7 +95,7 @@ def _image_size(name: str, given: dict[str, Any]) -> int:
     sizes = {*_listed(given["camera_heights"]), *_listed(given["camera_widths"])}
     if len(sizes) != 1:
         raise ConfigError(f"env_args of {name}: images must be square and of one size, got {sorted(sizes)}")
-    return sizes.pop()
+    return int(sizes.pop())
 
 
 def _listed(value: Any) -> list[Any]:

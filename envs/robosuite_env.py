@@ -14,6 +14,7 @@ from l1flow_agents.envs.rendering import QUALITIES, Renderer
 from l1flow_agents.envs.robomimic_args import CONTROL_FREQ, to_env_args
 from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, ControlLoop, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import homogeneous
 
 OBS_TYPES = ("image", "state", "image_state")
@@ -30,7 +31,7 @@ class Task:
     """
 
     name: str  # robosuite's
-    object_dim: int
+    layout: Layout  # of the observation ``object``
     n_arms: int = 1
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     image_size: int = 84
@@ -101,7 +102,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
                 raise ConfigError(f"{self.task.name}: {name} must be a whole number of pixels, got {size!r}")
 
         self.observation_space: spaces.Dict = spaces.Dict(self._observation_boxes())  # type: ignore[assignment]
-        self.action_space = self._action_box()
+        self.action_space: spaces.Box = self._action_box()
         self._renderer = Renderer(render_quality)
         self._robosuite: Any = None  # built by the first reset: the spaces alone cost nothing
         self._xml: str | None = None  # the model of this episode
@@ -166,6 +167,11 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             for camera in self.cameras:
                 observation[f"{camera}_image"] = self._picture(camera, self.image_size)
         return observation
+
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """The names of the parts of observations: those of ``object``."""
+        return {"object": self.task.layout}
 
     def is_success(self) -> bool:
         """Whether the task is solved in the present state."""
@@ -268,7 +274,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             for name, dim in PROPRIOCEPTION.items()
         }
         if self.obs_type != "image":
-            boxes["object"] = spaces.Box(-FAR, FAR, (self.task.object_dim,), np.float32)
+            boxes["object"] = spaces.Box(-FAR, FAR, (self.task.layout.dim,), np.float32)
         if self.obs_type != "state":
             shape = (self.image_size, self.image_size, 3)
             boxes |= {f"{camera}_image": spaces.Box(0, 255, shape, np.uint8) for camera in self.cameras}

@@ -11,24 +11,25 @@ from l1flow_agents.envs import ENVS
 from l1flow_agents.envs.robomimic_args import from_env_args
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv, Task
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.layouts import LAYOUTS
 
 
 class Lift(RobosuiteEnv):
     """Lift the cube 4 cm above the table. Its size varies."""
 
-    task = Task("Lift", object_dim=10)
+    task = Task("Lift", LAYOUTS["Lift-v0"])
 
 
 class Can(RobosuiteEnv):
     """Put the can into its bin."""
 
-    task = Task("PickPlaceCan", object_dim=14, model_varies=False)
+    task = Task("PickPlaceCan", LAYOUTS["Can-v0"], model_varies=False)
 
 
 class Square(RobosuiteEnv):
     """Put the square nut on its peg."""
 
-    task = Task("NutAssemblySquare", object_dim=14, model_varies=False)
+    task = Task("NutAssemblySquare", LAYOUTS["Square-v0"], model_varies=False)
 
 
 class Transport(RobosuiteEnv):
@@ -36,7 +37,7 @@ class Transport(RobosuiteEnv):
 
     task = Task(
         "TwoArmTransport",
-        object_dim=41,
+        LAYOUTS["Transport-v0"],
         n_arms=2,
         cameras=("shouldercamera0", "shouldercamera1", "robot0_eye_in_hand", "robot1_eye_in_hand"),
     )
@@ -46,7 +47,11 @@ class ToolHang(RobosuiteEnv):
     """Stand the hook in its base and hang the tool on it."""
 
     task = Task(
-        "ToolHang", object_dim=44, cameras=("sideview", "robot0_eye_in_hand"), image_size=240, model_varies=False
+        "ToolHang",
+        LAYOUTS["ToolHang-v0"],
+        cameras=("sideview", "robot0_eye_in_hand"),
+        image_size=240,
+        model_varies=False,
     )
 
 

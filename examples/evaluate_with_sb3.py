@@ -19,6 +19,8 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=4)
     args = parser.parse_args()
     agent = L1FlowAgent.load(args.agent)
+    if agent.env_id is None:
+        parser.error(f"{args.agent} was made from bare spaces and names no environment")
 
     # stable-baselines3: any evaluation script takes the agent where it took a model
     vec_env = make_vec_env(agent.env_id, n_envs=2, seed=0, env_kwargs=agent.env_kwargs)

@@ -32,7 +32,7 @@ def main() -> None:
     agent = L1FlowAgent.load(args.agent)
     env = gym.make("PushT-v0", **agent.env_kwargs, render_mode="rgb_array")
     observation, _ = env.reset(seed=0, options={"reset_to_state": args.state})
-    picture = env.render()
+    picture = np.asarray(env.render())
 
     plans = agent.sample(observation, args.plans)
     pictures = [draw(picture, plans), draw(picture, first_prediction(agent, observation, args.plans))]

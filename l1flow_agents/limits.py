@@ -25,8 +25,8 @@ SAMPLER_STEPS = 1000
 
 WEIGHTS = 2_000_000_000
 """Numbers in a network: 8 GB. The largest published U-Net of Diffusion Policy has 0.3 * 10**9."""
-BUFFERS = 50_000_000
-"""Of these, constants and normalisers: 200 MB."""
+BUFFERS = 25_000_000
+"""Of these, constants and normalisers: 100 MB."""
 TENSORS = 5000
 """Tensors in a network; a transformer of 100 blocks has about 1000."""
 HEADER_BYTES = 4 << 20

@@ -61,7 +61,7 @@ def build(cls: Callable[..., T], *args: Any, what: str, settings: Mapping[str, A
         annotation = parameters[name].annotation
         kind = KINDS.get(annotation if isinstance(annotation, str) else getattr(annotation, "__name__", ""))
         if kind is not None and not kind[1](value):
-            raise ConfigError(f"{what}: expected {name} as {kind[0]}, got {value!r}")
+            raise ConfigError(f"{what}: {name} must be {kind[0]}, got {value!r}")
     return cls(*args, **settings)
 
 

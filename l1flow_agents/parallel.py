@@ -8,15 +8,22 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
 
 from l1flow_agents.errors import ConfigError, WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+Worker = Callable[[], AbstractContextManager[Callable[[Item], Result]]]
+"""Makes what a function needs, such as a simulator, and yields the function; importable, called once a process."""
+
+_function: Iterator[Callable[[Any], Any]]  # of a worker process
 
 
 def in_order(
@@ -31,15 +38,21 @@ def in_order(
     Raises:
         WorkerError: a process died.
     """
+    return in_order_by(partial(nullcontext, function), items, n_workers)
+
+
+def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: int) -> Generator[Result, None, None]:
+    """`in_order` by a function that owns something."""
     if n_workers == 1:
-        yield from map(function, items)
+        with worker() as function:
+            yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(n_workers, context, initializer=_begin)
+    executor = ProcessPoolExecutor(n_workers, context, initializer=_begin, initargs=(worker,))
     pending: deque[Future[Result]] = deque()
     try:
         for item in items:
-            pending.append(executor.submit(function, item))
+            pending.append(executor.submit(_do, item))
             if len(pending) > 2 * n_workers:
                 yield pending.popleft().result()
         while pending:
@@ -53,8 +66,10 @@ def in_order(
             process.terminate()
 
 
-def _begin() -> None:
+def _begin(worker: Worker[Any, Any]) -> None:
     """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
+    global _function
+    _function = _kept_open(worker)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -64,6 +79,17 @@ def _begin() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _kept_open(worker: Worker[Any, Any]) -> Iterator[Callable[[Any], Any]]:
+    """The same function again and again; made when it is first asked for, so that an error has an item's turn."""
+    with worker() as function:
+        while True:
+            yield function
+
+
+def _do(item: Any) -> Any:
+    return next(_function)(item)
 
 
 def on_cluster(

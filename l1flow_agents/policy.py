@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from l1flow_agents.data.normalizer import ACTION, Normalizer
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import build, choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
+from l1flow_agents.settings import AgentSettings
 
 
 class ChunkPolicy(nn.Module):
@@ -21,33 +22,28 @@ class ChunkPolicy(nn.Module):
     Args:
         observation_spaces: a box a key, images uint8 (H, W, C).
         action_space: (action_dim,).
-        network, method: names in `NETWORKS` and `METHODS`; ``*_kwargs`` are the settings of those classes.
-        horizon: length of a chunk.
-        n_obs_steps: length of the observation history.
+        settings: network, method and lengths.
     """
 
     def __init__(
-        self,
-        observation_spaces: Mapping[str, spaces.Box],
-        action_space: spaces.Box,
-        network: str,
-        method: str,
-        *,
-        horizon: int,
-        n_obs_steps: int,
-        network_kwargs: Mapping[str, Any] | None = None,
-        encoder_kwargs: Mapping[str, Any] | None = None,
-        method_kwargs: Mapping[str, Any] | None = None,
+        self, observation_spaces: Mapping[str, spaces.Box], action_space: spaces.Box, settings: AgentSettings
     ) -> None:
         super().__init__()
+        self.settings = settings
         shapes = {key: space.shape for key, space in observation_spaces.items()}
+        n_obs_steps, encoder_kwargs = settings.n_obs_steps, settings.encoder_kwargs
         self.encoder = build(ObservationEncoder, shapes, n_obs_steps, what="encoder", settings=encoder_kwargs)
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
-        network_class = choose(network, NETWORKS, "network")
-        sizes = (horizon, action_space.shape[0], self.encoder.cond_dim)
-        self.network = build(network_class, *sizes, what=network, settings=network_kwargs)
-        self.method = build(choose(method, METHODS, "method"), what=method, settings=method_kwargs)
+        network_class = choose(settings.network, NETWORKS, "network")
+        sizes = (settings.horizon, action_space.shape[0], self.encoder.cond_dim)
+        self.network = build(network_class, *sizes, what=settings.network, settings=settings.network_kwargs)
+        method_class = choose(settings.method, METHODS, "method")
+        self.method = build(method_class, what=settings.method, settings=settings.method_kwargs)
         self.method.fit_to(*sizes)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
     def follow(self, teacher: ChunkPolicy) -> None:
         """Start as a copy of ``teacher``, same network and spaces, whose method this one can be distilled from."""
@@ -61,7 +57,8 @@ class ChunkPolicy(nn.Module):
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Raw observations (batch, n_obs_steps, *shape) a key -> condition (batch, cond_dim)."""
-        return self.encoder({key: self.normalizer.normalize(key, value) for key, value in observations.items()})
+        cond: Tensor = self.encoder({key: self._normalized(key, value) for key, value in observations.items()})
+        return cond
 
     def loss(
         self, observations: Mapping[str, Tensor], actions: Tensor, valid: Tensor, noise_samples: int = 1
@@ -74,7 +71,7 @@ class ChunkPolicy(nn.Module):
             valid: (batch, horizon), 0 where a step does not count.
             noise_samples: draws of noise and time for each observation; an image is encoded once for all of them.
         """
-        cond, x1 = self.encode(observations), self.normalizer.normalize(ACTION, actions)
+        cond, x1 = self.encode(observations), self._normalized(ACTION, actions)
         cond, x1, valid = (part.repeat_interleave(noise_samples, dim=0) for part in (cond, x1, valid))
         return self.method.loss(self.network, x1, cond, valid)
 
@@ -83,3 +80,15 @@ class ChunkPolicy(nn.Module):
         """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped."""
         chunk = self.method.sample(self.network, noise, self.encode(observations))
         return self.normalizer.unnormalize(ACTION, chunk)
+
+    def _normalized(self, key: str, value: Tensor) -> Tensor:
+        """float32 whatever came: the one place where the environment's and the data's dtypes end."""
+        value = value if value.ndim > 2 else value[..., None]  # a box of no axes is one number
+        return self.normalizer.normalize(key, value).float()
+
+
+def to_tensor(array: np.ndarray, device: torch.device) -> Tensor:
+    """What a policy takes: uint8 as it is, a quarter of float32 to move, and every other number as float32."""
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32, copy=False)  # here, since torch lacks some of NumPy's dtypes and byte orders
+    return torch.from_numpy(array).to(device)

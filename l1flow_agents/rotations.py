@@ -40,7 +40,8 @@ def matrix_to_axis_angle(matrix: ArrayLike) -> np.ndarray:
     vector, w = quaternion[..., :3], quaternion[..., 3:]
     length = np.linalg.norm(vector, axis=-1, keepdims=True)
     near_zero = length < 1e-12  # there angle / sin(angle / 2) is 2
-    return vector * np.where(near_zero, 2.0, 2 * np.arctan2(length, w) / np.where(near_zero, 1.0, length))
+    scale = np.where(near_zero, 2.0, 2 * np.arctan2(length, w) / np.where(near_zero, 1.0, length))
+    return np.asarray(vector * scale)
 
 
 def quaternion_to_matrix(quaternion: ArrayLike) -> np.ndarray:
@@ -82,7 +83,7 @@ def pose_to_axis_angle(actions: ArrayLike) -> np.ndarray:
     actions = np.asarray(actions, np.float64)
     arms = actions.reshape(*actions.shape[:-1], -1, POSE_6D)
     rotations = matrix_to_axis_angle(rotation_6d_to_matrix(arms[..., 3:9]))
-    return np.concatenate([arms[..., :3], rotations, arms[..., 9:]], axis=-1).reshape(*actions.shape[:-1], -1)
+    return _side_by_side(arms[..., :3], rotations, arms[..., 9:])
 
 
 def pose_to_rotation_6d(actions: ArrayLike) -> np.ndarray:
@@ -90,7 +91,13 @@ def pose_to_rotation_6d(actions: ArrayLike) -> np.ndarray:
     actions = np.asarray(actions, np.float64)
     arms = actions.reshape(*actions.shape[:-1], -1, POSE)
     rotations = matrix_to_rotation_6d(axis_angle_to_matrix(arms[..., 3:6]))
-    return np.concatenate([arms[..., :3], rotations, arms[..., 6:]], axis=-1).reshape(*actions.shape[:-1], -1)
+    return _side_by_side(arms[..., :3], rotations, arms[..., 6:])
+
+
+def _side_by_side(positions: np.ndarray, rotations: np.ndarray, grippers: np.ndarray) -> np.ndarray:
+    """(..., arms, n) three times -> (..., arms * all n)."""
+    arms = np.concatenate([positions, rotations, grippers], axis=-1)
+    return np.reshape(arms, (*arms.shape[:-2], -1))
 
 
 def homogeneous(rotation: ArrayLike, position: ArrayLike) -> np.ndarray:
@@ -101,4 +108,4 @@ def homogeneous(rotation: ArrayLike, position: ArrayLike) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))

@@ -13,6 +13,8 @@ import imageio
 import numpy as np
 from PIL import Image, ImageDraw
 
+from l1flow_agents.files import replacing
+
 GREEN, RED, PLAN = (60, 170, 75), (205, 70, 60), (235, 110, 30)
 BORDER = 6  # pixels, in the colour of the outcome
 HOLD = 0.7  # seconds that the last frame stays
@@ -70,17 +72,11 @@ class VideoRecorder:
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     """H.264 mp4 of uint8 frames (H, W, 3), all of one size; odd sides lose a row or column."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.mp4")
-    try:
-        options: dict[str, Any] = {"codec": "libx264", "quality": 7, "macro_block_size": 2, "ffmpeg_log_level": "error"}
-        # closing(): imageio's own context leaves ffmpeg running where an error ends the block
-        with closing(imageio.get_writer(partial, fps=fps, **options)) as writer:
-            for frame in frames:
-                writer.append_data(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    options: dict[str, Any] = {"codec": "libx264", "quality": 7, "macro_block_size": 2, "ffmpeg_log_level": "error"}
+    # closing(): imageio's own context leaves ffmpeg running where an error ends the block
+    with replacing(path) as temporary, closing(imageio.get_writer(temporary, fps=fps, **options)) as writer:
+        for frame in frames:
+            writer.append_data(frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2])
     return path
 
 

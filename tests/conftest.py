@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,19 @@ def make_episodes():
     return random_episodes
 
 
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory) -> Path:
+    """Another checkout of this repository: its files as they are now, without what was built or trained."""
+    root, copy = Path(__file__).parents[1], tmp_path_factory.mktemp("checkout") / "copy"
+    copy.mkdir()
+    for name in ("l1flow_agents", "envs", "wrappers"):
+        shutil.copytree(root / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in root.iterdir():
+        if path.is_file():
+            shutil.copy(path, copy)
+    return copy
+
+
 @pytest.fixture
 def replay(tmp_path, monkeypatch) -> Path:
     """A replay-buffer Zarr of three episodes, 41 rows in chunks of 16, as Diffusion Policy writes them."""
@@ -96,8 +110,14 @@ def replay(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
+def human_demos() -> Path:
+    """The first 5 human PushT demonstrations, 738 rows."""
+    return Path(__file__).parent / "data" / "pusht_sample.zarr"
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The 206 human PushT demonstrations."""
+    """All 206 human PushT demonstrations, for what fewer cannot show."""
     if not REAL_DATA.is_dir():
         pytest.skip(f"the PushT data set is not at {REAL_DATA}")
     return REAL_DATA

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common import env_checker as sb3
 
 import l1flow_agents  # noqa: F401  (registers the environments)
+from l1flow_agents.layouts import LAYOUTS
 
 _made: dict[str, gym.Env] = {}
 
@@ -18,6 +20,17 @@ def env_of(env_id: str) -> gym.Env:
     if env_id not in _made:
         _made[env_id] = gym.make(env_id, obs_type="state")
     return _made[env_id]
+
+
+def assert_parts_are_where_the_layout_says(env_id: str) -> None:
+    """robosuite's observables by name, in the present state."""
+    env = env_of(env_id).unwrapped
+    seen, layout = env.observe()["object"], env.layouts["object"]
+    assert layout == LAYOUTS[env_id] and layout.dim == len(seen)
+    for _ in range(2):  # relative poses lag by one
+        expected = env.simulator._get_observations(force_update=True)
+    for name, part in layout.items():
+        np.testing.assert_array_equal(seen[part], np.float32(np.atleast_1d(expected[name])), err_msg=name)
 
 
 def assert_checkers_are_silent(env_id: str) -> None:

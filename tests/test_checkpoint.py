@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -21,7 +22,7 @@ from conftest import ACTION, BARE, OBSERVATION, STATE, TINY, random_observation
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from l1flow_agents import L1FlowAgent, checkpoint
+from l1flow_agents import L1FlowAgent, checkpoint, files
 from l1flow_agents.errors import CheckpointError, ConfigError
 
 ODD = spaces.Dict(
@@ -82,7 +83,7 @@ def header_length(path: Path) -> int:
 def test_round_trip_is_equal_to_the_bit(make_agent, tmp_path, network, kind):
     method = {"sampler": "euler", "n_steps": 3}
     agent = make_agent(network, SPACES[kind], n_obs_steps=3, n_action_steps=4, method_kwargs=method)
-    agent.score = {"mean": 0.5, "seeds": [100000, 100099]}
+    agent.provenance = replace(agent.provenance, score={"mean": 0.5, "seeds": [100000, 100099]})
     agent.save(tmp_path / "agent")
     loaded = L1FlowAgent.load(tmp_path / "agent", device="cpu")
 
@@ -134,7 +135,7 @@ def test_env_id_and_kwargs_are_kept(tmp_path):
 def test_settings_of_numpy_are_saved_as_plain_numbers(tmp_path):
     method, env_kwargs = {"t_mid": np.float64(0.25), "n_steps": np.int64(4)}, {"size": np.array([1, 2])}
     agent = L1FlowAgent("mlp", (STATE, ACTION), network_kwargs=TINY["mlp"], method_kwargs=method)
-    agent.env_id, agent.env_kwargs = "Some-v0", env_kwargs
+    agent.provenance = replace(agent.provenance, env_id="Some-v0", env_kwargs=env_kwargs)
     agent.save(tmp_path / "agent")
     loaded = L1FlowAgent.load(tmp_path / "agent")
     assert (loaded.policy.method.t_mid, loaded.policy.method.n_steps) == (0.25, 4)
@@ -288,7 +289,8 @@ def test_key_missing_in_the_config(saved, key):
     [
         ({"network": "resnet"}, "unknown network 'resnet'"),
         ({"method": "magic"}, "unknown method 'magic'"),
-        ({"horizon": "long"}, "expected horizon as a whole number, got 'long'"),
+        ({"horizon": "long"}, "horizon must be a whole number, got 'long'"),
+        ({"network_kwargs": 3}, "network_kwargs must be a mapping of settings, got 3"),
         ({"horizon": 0}, "horizon"),
         ({"horizon": 1e9}, "config.yaml"),
         ({"network": "transformer", "network_kwargs": {"n_heads": 0}}, "config.yaml"),
@@ -387,7 +389,7 @@ def test_a_save_that_fails_changes_nothing(saved, make_agent, monkeypatch, broke
     def fail(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, broken, fail)
+    monkeypatch.setattr(files if broken == "sync" else checkpoint, broken, fail)
     with pytest.raises(OSError, match="disk full"):
         make_agent(seed=9).save(saved)
     monkeypatch.undo()

@@ -67,7 +67,7 @@ def test_a_share_of_the_budget(experiment):
         ("onedp", 3): 2,
     }
     student = L1FlowAgent.load("out/runs/onedp-seed3/agent")
-    assert student.teacher["method"] == "ddpm" and student.teacher["steps_done"] == 20
+    assert student.provenance.teacher["method"] == "ddpm" and student.provenance.teacher["steps_done"] == 20
     assert not any("helper" in name for name in student.policy.state_dict())
 
 
@@ -169,6 +169,7 @@ def test_wrong_arguments_are_one_line(experiment, capsys, argv, reason):
         ("a: {method: l1flow, metod_kwargs: {}}", "no setting 'metod_kwargs'.*did you mean 'method_kwargs'"),
         ("a: {method: l1flow, method_kwargs: {tmid: 0.3}}", "no setting 'tmid'"),
         ("a: {method: l1flow, variants: {b: {tmid: 0.3}}}", "a:b has no setting 'tmid'"),
+        ("a: {method: l1flow, variants: {b: {loss: mse}}}", "a:b: loss is 'l1' in the training"),
         ("a: {method: onedp}", "expected a teacher for onedp"),
         ("a: {method: l1flow, teacher: b}", "expected no teacher for l1flow"),
         ("{a: {method: onedp, teacher: b}, b: {method: l1flow}}", "expected a teacher of method .*ddpm.*got 'l1flow'"),

@@ -16,30 +16,29 @@ from hypothesis import strategies as st
 from l1flow_agents.data import ChunkSampler, Episodes, Normalizer, open_dataset, read_replay_zarr, replay_zarr
 from l1flow_agents.errors import ConfigError, DatasetError
 
-# ---- the real data set --------------------------------------------------------------------------------------------
+# ---- human demonstrations -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def pusht(real_data, tmp_path_factory) -> Episodes:
-    return read_replay_zarr(real_data, cache_dir=tmp_path_factory.mktemp("cache"))
+def pusht(human_demos, tmp_path_factory) -> Episodes:
+    return read_replay_zarr(human_demos, cache_dir=tmp_path_factory.mktemp("cache"))
 
 
 def test_real_shapes(pusht):
     shapes = {key: (array.shape, array.dtype) for key, array in pusht.observations.items()}
     f32 = np.dtype(np.float32)
-    assert shapes["image"] == ((25650, 96, 96, 3), np.dtype(np.uint8))
-    assert shapes["state"] == ((25650, 5), f32)
-    assert shapes["agent_pos"] == ((25650, 2), f32)
-    assert pusht.actions.shape == (25650, 2)
-    assert len(pusht) == 206
-    assert list(np.diff(pusht.ends, prepend=0)[:5]) == [161, 118, 141, 159, 159]
+    assert shapes["image"] == ((738, 96, 96, 3), np.dtype(np.uint8))
+    assert shapes["state"] == ((738, 5), f32)
+    assert shapes["agent_pos"] == ((738, 2), f32)
+    assert pusht.actions.shape == (738, 2)
+    assert list(np.diff(pusht.ends, prepend=0)) == [161, 118, 141, 159, 159]
 
 
-def test_real_images_are_mapped_and_equal_the_file(pusht, real_data):
+def test_real_images_are_mapped_and_equal_the_file(pusht, human_demos):
     image = pusht.observations["image"]
     assert isinstance(image, np.memmap)
-    stored = zarr.open_group(str(real_data), mode="r")["data/img"]
-    for begin in (0, 13_000, 25_640):
+    stored = zarr.open_group(str(human_demos), mode="r")["data/img"]
+    for begin in (0, 315, 728):
         np.testing.assert_array_equal(image[begin : begin + 10], stored[begin : begin + 10])
 
 
@@ -47,12 +46,27 @@ def test_real_agent_pos_is_the_start_of_state(pusht):
     np.testing.assert_array_equal(pusht.observations["agent_pos"], pusht.observations["state"][:, :2])
 
 
-def test_real_window_counts_are_the_published_ones(pusht):
-    assert len(ChunkSampler(pusht, 16, 2, 8)) == 24_208
-    train, val = pusht.split(0.02, seed=42)
+def test_an_episode_has_seven_windows_fewer_than_rows(pusht):
+    assert len(ChunkSampler(pusht, 16, 2, 8)) == 738 - 5 * 7
+
+
+def test_window_counts_of_all_are_the_published_ones(real_data):
+    demos = read_replay_zarr(real_data, keys=["state"])
+    assert len(demos) == 206
+    assert len(ChunkSampler(demos, 16, 2, 8)) == 24_208
+    train, val = demos.split(0.02, seed=42)
     assert list(val) == [18, 90, 134, 157]
     assert len(train) == 202
     assert not set(train) & set(val)
+
+
+def test_the_sample_is_the_beginning_of_all(human_demos, real_data):
+    part, whole = (zarr.open_group(str(path), mode="r") for path in (human_demos, real_data))
+    assert set(part["data"]) == set(whole["data"])
+    for name in ["meta/episode_ends", *(f"data/{name}" for name in whole["data"])]:
+        kept, all_rows = part[name], whole[name]
+        assert (kept.dtype, kept.chunks, kept.compressors) == (all_rows.dtype, all_rows.chunks, all_rows.compressors)
+        np.testing.assert_array_equal(kept[:], all_rows[: kept.shape[0]])
 
 
 # ---- reading a replay buffer --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from l1flow_agents import evaluate
 from l1flow_agents.errors import CheckpointError, ConfigError, WorkerError
 from l1flow_agents.evaluation import ScoreCallback, wilson_interval
+from l1flow_agents.provenance import Provenance
 from l1flow_agents.video import VideoRecorder, draw_path, side_by_side, write_video
 
 COUNTER = "envs_for_tests:Counter-v0"
@@ -36,7 +37,7 @@ def counting(make_agent):
 def pushing(make_agent):
     with gym.make("PushT-v0", obs_type="state") as env:
         agent = make_agent(space=env.observation_space, action_space=env.action_space)
-        agent.env_id, agent.env_kwargs = "PushT-v0", {"obs_type": "state"}
+        agent.provenance = Provenance(env_id="PushT-v0", env_kwargs={"obs_type": "state"})
     return agent
 
 
@@ -170,13 +171,13 @@ def test_a_film_that_fails_leaves_nothing(tmp_path):
 def test_scores_are_logged_while_training(counting, make_episodes):
     records = []
     callback = ScoreCallback(every=2, n_episodes=2, seed=10, n_envs=1)
-    counting.env_id = COUNTER
     logger = counting.logger
     logger.record = lambda key, value, *_, **__: records.append((key, value))
     callback.init_callback(counting)
-    for counting.num_timesteps in (1, 2, 3):
+    for step in (1, 2, 3):
+        counting.provenance = Provenance(env_id=COUNTER, steps_done=step)
         assert callback.on_step()
-    counting.env_id = None
+    counting.provenance = Provenance()
     assert [key for key, _ in records] == ["time/total_timesteps", "eval/success_rate", "eval/mean_score"]
     assert [value for _, value in records[:2]] == [2, 0.5]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,8 @@ def test_multimodality(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_every_example_explains_itself(name, tmp_path):
-    out = run(name, "--help", cwd=tmp_path)
-    assert f"examples/{name}" in out
+def test_every_example_explains_itself(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    assert f"examples/{name}" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -22,9 +24,16 @@ pytest.importorskip("robosuite", reason="the simulator of these tasks is not ins
 from test_replay import contents, left_behind, wait_for
 
 from l1flow_agents.cli import main
-from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_robomimic_hdf5
+from l1flow_agents.data.robomimic_hdf5 import (
+    RobomimicWriter,
+    demo_names,
+    read_demo,
+    read_env_args,
+    read_robomimic_hdf5,
+)
 from l1flow_agents.demonstrations.collection import collect
 from l1flow_agents.demonstrations.generation import generate, read_task_spec
+from l1flow_agents.demonstrations.generation.generate import RECIPE, check_recipe
 from l1flow_agents.demonstrations.generation.segments import (
     CHOICES,
     TURNED,
@@ -240,6 +249,16 @@ def test_killed_and_run_again_it_generates_the_same(source, generated, tmp_path,
 def test_other_sources_do_not_continue_a_file(source, generated):
     with pytest.raises(DatasetError, match=r"expected to continue with recipe \w+, found \w+"):
         generate("Stack_D1-v0", source, 3, generated, n_sources=1)
+
+
+def test_every_demonstration_of_a_continued_file_is_of_its_recipe(generated, tmp_path):
+    mixed = shutil.copy(generated, tmp_path / "mixed.hdf5")
+    with h5py.File(mixed, "r+") as file:
+        digest = file["data/demo_0"].attrs[RECIPE]
+        file["data/demo_1"].attrs[RECIPE] = "another"
+    check_recipe(RobomimicWriter(generated, read_env_args(generated)), digest)
+    with pytest.raises(DatasetError, match=r"mixed.hdf5: demo_1: expected .* recipe \w+, found another"):
+        check_recipe(RobomimicWriter(mixed, read_env_args(mixed)), digest)
 
 
 CAN = """

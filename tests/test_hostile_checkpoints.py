@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import ACTION, OBSERVATION, STATE, TINY
 from torch import nn
 
 from l1flow_agents import L1FlowAgent, checkpoint, limits
-from l1flow_agents.building import outlined, unfilled
+from l1flow_agents.building import materialize, outlined
 from l1flow_agents.cli import main
 from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.weights import check_fits, fill
 
 CAMPAIGN = Path(__file__).parents[1] / "benchmarks" / "campaigns" / "checkpoints.py"
@@ -124,21 +126,21 @@ def test_links_to_regular_files_are_followed(saved):
     "changes, reason",
     [
         ({"agent__horizon": 100_000}, "horizon must be at most 10000"),
-        ({"agent__horizon": True}, "horizon as a whole number"),
+        ({"agent__horizon": True}, "horizon must be a whole number"),
         ({"agent__network_kwargs": {"depth": 10**9}}, "a network of more than"),
         ({"agent__network_kwargs": {"width": 10**8}}, "a network of more than"),
         ({"agent__network_kwargs": {"width": 10**60}}, "config.yaml"),
         ({"agent__network_kwargs": {"time_dim": 10**9}}, "a network of more than"),
-        ({"agent__network_kwargs": {"width": "%99999999999d"}}, "expected width as a whole number"),
-        ({"agent__network_kwargs": {"expansion": "x"}}, "expected expansion as a whole number"),
-        ({"agent__network_kwargs": {"dropout": float("nan")}}, "expected dropout as a finite number"),
+        ({"agent__network_kwargs": {"width": "%99999999999d"}}, "width must be a whole number"),
+        ({"agent__network_kwargs": {"expansion": "x"}}, "expansion must be a whole number"),
+        ({"agent__network_kwargs": {"dropout": float("nan")}}, "dropout must be a finite number"),
         ({"agent__network_kwargs": [1]}, "config.yaml"),
-        ({"agent__network": "unet", "agent__network_kwargs": {"dims": ["%99999999999d"]}}, "expected dims as a list"),
-        ({"agent__network": "transformer", "agent__network_kwargs": {"width": "%9d"}}, "expected width as a whole"),
+        ({"agent__network": "unet", "agent__network_kwargs": {"dims": ["%99999999999d"]}}, "dims must be a list"),
+        ({"agent__network": "transformer", "agent__network_kwargs": {"width": "%9d"}}, "width must be a whole"),
         ({"agent__encoder_kwargs": {"fourier": 10**9}}, "fourier must lie in 0..24"),
-        ({"agent__encoder_kwargs": {"bf16": "yes"}}, "expected bf16 as true or false"),
+        ({"agent__encoder_kwargs": {"bf16": "yes"}}, "bf16 must be true or false"),
         ({"agent__method_kwargs": {"n_steps": 10**9}}, "n_steps must lie in 1..1000"),
-        ({"agent__method_kwargs": {"t_mid": "half"}}, "expected t_mid as a finite number"),
+        ({"agent__method_kwargs": {"t_mid": "half"}}, "t_mid must be a finite number"),
         ({"agent__network": ["mlp"]}, "unknown network"),
         ({"observation_space__pos__shape": [10**9]}, "more than 10000000 numbers"),
         ({"observation_space__pos__shape": [0]}, "positive numbers"),
@@ -233,14 +235,29 @@ def test_a_large_file_of_another_network_is_not_read(saved, monkeypatch):
 
 
 def test_an_outline_has_names_and_shapes_and_no_memory(make_agent):
-    agent = make_agent()
+    state = torch.get_rng_state()
+    real = make_agent("unet", n_obs_steps=1).policy
+    torch.set_rng_state(state)
     with outlined():
-        outline = L1FlowAgent("mlp", (agent.observation_space, agent.action_space), device="meta")
-        whole = nn.Linear(10**4, 10**5)
-    assert whole.weight.device.type == "meta" and outline.policy.network.time.frequencies.device.type == "meta"
-    real = L1FlowAgent("mlp", (agent.observation_space, agent.action_space), device="cpu").policy.kept_state()
-    assert {k: v.shape for k, v in outline.policy.kept_state().items()} == {k: v.shape for k, v in real.items()}
-    assert nn.Linear(2, 2).weight.device.type == "cpu"
+        policy = make_outline()
+        assert nn.Linear(10**4, 10**5).weight.is_meta
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(weight.is_meta for weight in policy.parameters())
+    assert {k: v.shape for k, v in policy.kept_state().items()} == {k: v.shape for k, v in real.kept_state().items()}
+    constants, expected = dict(policy.named_buffers()), dict(real.named_buffers())
+    assert constants.keys() == expected.keys() and not any(one.is_meta for one in constants.values())
+    assert torch.equal(constants["network.time.frequencies"], expected["network.time.frequencies"])
+    assert not nn.Linear(2, 2).weight.is_meta
+
+    materialize(policy, torch.device("cpu"))
+    policy.load_state_dict(real.state_dict())
+    for one, other in zip(policy.parameters(), real.parameters(), strict=True):
+        assert torch.equal(one, other) and one.stride() == other.stride() and one.requires_grad == other.requires_grad
+
+
+def make_outline() -> ChunkPolicy:
+    agent = L1FlowAgent("unet", (STATE, ACTION), n_obs_steps=1, network_kwargs=TINY["unet"], device="cpu")
+    return agent.policy
 
 
 def test_an_outline_counts_its_own_thread_alone():
@@ -263,13 +280,12 @@ def test_an_outline_has_few_constants():
         nn.Module().register_buffer("table", torch.zeros(limits.BUFFERS + 1), persistent=False)
 
 
-def test_unfilled_layers_draw_nothing():
-    state = torch.get_rng_state()
-    with unfilled():
-        nn.Linear(3, 3), nn.Conv2d(1, 1, 3), nn.Embedding(2, 2)
-    assert torch.equal(torch.get_rng_state(), state)
-    nn.Linear(3, 3)
-    assert not torch.equal(torch.get_rng_state(), state)
+def test_an_image_encoder_keeps_its_layout_in_memory(make_agent, tmp_path):
+    agent = make_agent(space=OBSERVATION)
+    agent.save(tmp_path / "agent")
+    loaded = L1FlowAgent.load(tmp_path / "agent", device="cpu")
+    for one, other in zip(loaded.policy.parameters(), agent.policy.parameters(), strict=True):
+        assert one.stride() == other.stride()
 
 
 def test_a_configuration_that_could_not_be_read_is_not_saved(make_agent, tmp_path, monkeypatch):

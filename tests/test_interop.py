@@ -6,11 +6,15 @@ import envs_for_tests  # noqa: F401  registers Counter-v0
 import gymnasium as gym
 import numpy as np
 import pytest
+from conftest import TINY
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.type_aliases import PolicyPredictor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecTransposeImage
+
+from l1flow_agents import L1FlowAgent
+from l1flow_agents.errors import CheckpointError
 
 SEED, N_ENVS, STEPS = 3, 2, 20
 KWARGS = {"obs_type": "state", "max_episode_steps": STEPS}
@@ -151,6 +155,57 @@ def test_images_transposed_by_sb3_are_the_same_images(make_agent):
     assert observation["image"].shape == (1, 3, 96, 96)
     transposed, _ = agent.predict(observation, deterministic=True)
     np.testing.assert_array_equal(straight, transposed)
+
+
+VECTORS = {
+    "sb3": lambda: DummyVecEnv([make_env] * N_ENVS),
+    "gymnasium": lambda: gym.make_vec("PushT-v0", N_ENVS, "sync", **KWARGS),
+    "gymnasium, processes": lambda: gym.make_vec(
+        "PushT-v0", N_ENVS, "async", vector_kwargs={"context": "spawn"}, **KWARGS
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", VECTORS)
+def test_an_agent_for_a_vector_of_environments(tmp_path, kind):
+    """It is the agent of one of them, as stable-baselines3's algorithms are."""
+    vector = VECTORS[kind]()
+    try:
+        agent, alone = (L1FlowAgent("mlp", env, network_kwargs=TINY["mlp"]) for env in (vector, make_env()))
+        assert agent.observation_space == alone.observation_space and agent.action_space == alone.action_space
+        assert agent.provenance == alone.provenance
+        assert agent.env_id == "PushT-v0" and agent.env_kwargs["obs_type"] == "state"
+        assert agent.get_env() is (vector if kind.startswith("sb3") else None)
+        agent.save(tmp_path / "agent")
+        loaded = L1FlowAgent.load(tmp_path / "agent", env=vector)
+        observation = vector.reset() if kind.startswith("sb3") else vector.reset(seed=0)[0]
+        assert loaded.predict(observation)[0].shape == (N_ENVS, 2)
+    finally:
+        vector.close()
+
+
+def test_an_agent_for_transposed_pictures_sees_them_as_the_environment_gives_them():
+    plain = DummyVecEnv([lambda: gym.make("PushT-v0", obs_type="image", max_episode_steps=3)])
+    kwargs = {
+        "network_kwargs": TINY["mlp"],
+        "encoder_kwargs": {"channels": (8, 8), "n_keypoints": 4, "feature_dim": 6},
+    }
+    agent = L1FlowAgent("mlp", VecTransposeImage(plain), **kwargs)
+    assert agent.observation_space == plain.observation_space
+    assert agent.env_id == "PushT-v0" and isinstance(agent.get_env(), VecTransposeImage)
+    assert agent.predict(agent.get_env().reset())[0].shape == (1, 2)
+
+
+def test_an_agent_for_an_id(tmp_path):
+    agent = L1FlowAgent("mlp", "envs_for_tests:Counter-v0", network_kwargs=TINY["mlp"])
+    assert (agent.env_id, agent.env_kwargs) == ("Counter-v0", {})
+    assert agent.get_env().reset()["count"].shape == (1, 2)
+    agent.save(tmp_path / "agent")
+    assert L1FlowAgent.load(tmp_path / "agent", env="Counter-v0").get_env() is not None
+    with pytest.raises(CheckpointError, match="trained with observation 'count'"):
+        L1FlowAgent.load(tmp_path / "agent", env="Pendulum-v1")
+    with pytest.raises(gym.error.NameNotFound, match="Did you mean: `Counter`"):
+        L1FlowAgent("mlp", "Countr-v0")
 
 
 def test_the_agent_is_a_policy_predictor(agent):

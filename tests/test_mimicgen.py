@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from mimicgen_by_hand import Hand
 from scipy.spatial.transform import Rotation
-from simulators import assert_checkers_are_silent, env_of
+from simulators import assert_checkers_are_silent, assert_parts_are_where_the_layout_says, env_of
 
 from l1flow_agents.envs.mimicgen.scene import is_free
 from l1flow_agents.envs.robosuite_tasks import env_from_args
@@ -231,9 +231,10 @@ def test_env_args_and_horizon(env_id):
 
 
 @pytest.mark.parametrize("env_id", IDS)
-def test_subtasks_name_objects_and_signals(env_id):
+def test_subtasks_and_layouts_name_what_is_there(env_id):
     env = env_of(env_id).unwrapped
     env.reset(seed=0)
+    assert_parts_are_where_the_layout_says(env_id)
     assert [one.signal for one in env.subtasks] == [*env.subtask_signals(), None]
     poses = env.object_poses()
     for one in env.subtasks:

@@ -18,6 +18,7 @@ from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.networks.encoders import ImageEncoder, rotations_6d, spatial_softmax, turns_between
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.rotations import matrix_to_rotation_6d, quaternion_to_matrix
+from l1flow_agents.settings import AgentSettings
 from l1flow_agents.training.moving_average import MovingAverage
 
 HORIZON, ACTION_DIM, COND_DIM, BATCH = 12, 3, 7, 5  # all different: no axis can be mistaken for another
@@ -261,8 +262,9 @@ def test_turns_of_what_is_no_quaternion(wrong):
 
 def test_a_policy_does_not_scale_quaternions():
     box, actions = spaces.Box(-9, 9, (7,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
-    settings = {"network_kwargs": {"width": 8}, "encoder_kwargs": {"quaternions": {"object": [3]}}}
-    policy = ChunkPolicy({"object": box}, actions, "mlp", "l1flow", horizon=4, n_obs_steps=1, **settings).eval()
+    kwargs = {"network_kwargs": {"width": 8}, "encoder_kwargs": {"quaternions": {"object": [3]}}}
+    settings = AgentSettings(network="mlp", horizon=4, n_obs_steps=1, n_action_steps=4, **kwargs)
+    policy = ChunkPolicy({"object": box}, actions, settings).eval()
     rows = np.random.default_rng(0).uniform(-1, 1, (20, 7)).astype(np.float32)
     policy.normalizer.fit(Episodes({"object": rows}, np.zeros((20, 2), np.float32), np.array([20])))
     row = torch.tensor([0.1, 0.2, 0.3, 0.5, 0.5, -0.5, 0.5])

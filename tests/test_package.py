@@ -13,12 +13,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, ROOT]
+def built(source: Path, folder: Path) -> Path:
+    """The wheel of a checkout or of an sdist."""
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", folder, source]
     subprocess.run(command, check=True, cwd=folder)
     return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory) -> Path:
+    return built(checkout, tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_holds_everything_under_one_name(wheel):
@@ -29,6 +33,16 @@ def test_the_wheel_holds_everything_under_one_name(wheel):
     for agent in ("pusht-state", "pusht-image"):
         assert f"l1flow_agents/bundled/{agent}/config.yaml" in names
         assert zipfile.ZipFile(wheel).getinfo(f"l1flow_agents/bundled/{agent}/model.safetensors").file_size < 12e6
+
+
+def test_the_wheel_of_an_sdist_is_the_same(checkout, wheel, tmp_path):
+    code = f"import setuptools.build_meta as backend; print(backend.build_sdist({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    again, first = (zipfile.ZipFile(path) for path in (built(sdist, tmp_path), wheel))
+    assert {one.filename: one.CRC for one in again.infolist() if one.filename.startswith("l1flow_agents/")} == {
+        one.filename: one.CRC for one in first.infolist() if one.filename.startswith("l1flow_agents/")
+    }
 
 
 def test_the_wheel_works_in_a_clean_environment(wheel, tmp_path):
@@ -64,19 +78,3 @@ def test_writing_demonstrations_never_loads_torch():
         "import sys, l1flow_agents.demonstrations.collection; print([m for m in ('torch', 'zarr') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
-
-
-def test_imports_go_one_way():
-    """Design 2: data, envs and wrappers know no method or network; methods know networks only as callables."""
-    forbidden = {
-        "l1flow_agents/data": ("methods", "networks", "agent", "policy", "training", "evaluation", "envs"),
-        "envs": ("methods", "networks", "agent", "policy", "training", "evaluation", "data"),
-        "wrappers": ("methods", "networks", "agent", "policy", "training", "evaluation", "data"),
-        "l1flow_agents/networks": ("methods", "agent", "policy", "training", "evaluation", "data", "envs"),
-        "l1flow_agents/methods": ("agent", "policy", "training", "evaluation", "data", "envs"),
-    }
-    for folder, names in forbidden.items():
-        for file in (ROOT / folder).rglob("*.py"):
-            lines = [line for line in file.read_text().splitlines() if line.lstrip().startswith(("from", "import"))]
-            for name in names:
-                assert not any(f"l1flow_agents.{name}" in line for line in lines), f"{file} imports {name}"

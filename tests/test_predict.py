@@ -172,6 +172,38 @@ def test_a_started_environment_acts_as_a_new_one(agent):
     np.testing.assert_allclose(started, expected, rtol=1e-6)
 
 
+def played(agent, state, starts, deterministic: bool, n_steps: int = 17) -> tuple[np.ndarray, tuple]:
+    """The actions of two environments over an episode of three plans, and the state that it ends with."""
+    actions = []
+    for step in range(n_steps):
+        action, state = agent.predict(observe(2, seed=step), state, starts if step == 0 else None, deterministic)
+        actions.append(action)
+    return np.stack(actions), state
+
+
+def test_a_deterministic_episode_does_not_depend_on_those_before_it(agent):
+    """The right value is that of a new agent's first episode, to the bit, in every plan of the episode."""
+    first, state = played(agent, None, None, deterministic=True)
+    for _ in range(2):
+        again, state = played(agent, state, np.ones(2, bool), deterministic=True)
+        np.testing.assert_array_equal(again, first)
+    cut, _ = played(agent, state, np.array([True, False]), deterministic=True)
+    np.testing.assert_allclose(cut[:, 0], first[:, 0], rtol=1e-5, atol=1e-6)
+    assert np.abs(cut[8, 1] - first[8, 1]).max() > 1e-4  # the other goes on with its fourth plan and its own history
+
+
+def test_a_random_episode_differs_from_those_before_it(agent):
+    """Plan after plan goes on in the stream of noise that the state carries, as `evaluate` numbers them too."""
+    seeds = np.array([5, 6])
+    first, state = played(agent, agent.initial_state(2, seeds), None, deterministic=False)
+    second, state = played(agent, state, np.ones(2, bool), deterministic=False)
+    assert (np.abs(second - first).max(axis=2) > 1e-4).all()
+    for k, actions in enumerate((first, second)):  # the noise of each plan is that of its number in the stream
+        counters = agent.initial_state(2, seeds)
+        counters[0][:, 2] = 3 * k
+        np.testing.assert_array_equal(played(agent, counters, None, deterministic=False)[0], actions)
+
+
 def test_all_starts_true_at_the_first_call_changes_nothing(agent):
     """What `evaluate_policy` does: state None, every episode_start True."""
     plain, _ = agent.predict(observe(2), deterministic=True)

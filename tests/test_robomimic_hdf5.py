@@ -17,6 +17,7 @@ import pytest
 
 from l1flow_agents.data import ChunkSampler, open_dataset, read_robomimic_hdf5
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter, demo_names, read_demo, read_env_args
+from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.errors import DatasetError
 
 OLD = {"env_name": "Lift", "type": 1, "env_kwargs": {"controller_configs": {"type": "OSC_POSE"}}}  # v0.1: no version
@@ -243,7 +244,7 @@ def test_damage_is_named(file, tmp_path, damage, reason):
 def test_damaged_image_is_named_and_leaves_no_cache(file, tmp_path):
     file.unlink()
     with RobomimicWriter(file, NEW) as writer:
-        writer.append(**episode(0))
+        writer.append(Demonstration(**episode(0)))
     with h5py.File(file) as opened:
         offset = opened["data/demo_0/obs/agentview_image"].id.get_chunk_info(2).byte_offset
     with open(file, "r+b") as raw:
@@ -296,7 +297,7 @@ def target(tmp_path, monkeypatch) -> Path:
 
 def fill(writer: RobomimicWriter, n: int) -> RobomimicWriter:
     while len(writer) < n:
-        writer.append(**episode(len(writer)))
+        writer.append(Demonstration(**episode(len(writer))))
     return writer
 
 
@@ -306,7 +307,7 @@ def test_written_file_is_laid_out_as_robomimics(target):
     observations = episode(0)["observations"]
     with RobomimicWriter(target, NEW) as writer:
         given = {"model_file": model, "next_observations": observations, "extra": {"datagen_info": datagen_info}}
-        writer.append(**episode(0), **given)
+        writer.append(Demonstration(**episode(0), **given))
     with h5py.File(target) as file:
         demo = file["data/demo_0"]
         assert file["data"].attrs["total"] == demo.attrs["num_samples"] == 3
@@ -370,19 +371,29 @@ def changed(**change) -> dict:
 @pytest.mark.parametrize(
     "arguments, reason",
     [
-        (changed(actions=np.full((4, 7), np.nan)), "'actions' holds a NaN"),
+        (changed(actions=np.full((4, 7), np.nan)), "demonstration: key 'actions' holds a NaN"),
+        (changed(actions=[["a"] * 7] * 4), "demonstration: actions are not numbers"),
+        (changed(actions=np.zeros(4)), r"demonstration: expected actions \(n_steps, action_dim\), found \(4,\)"),
+        (changed(actions=np.zeros((0, 7))), r"demonstration: expected actions .* found \(0, 7\)"),
+        (changed(observations={"object": np.full((4, 2), "a")}), "demonstration: key 'obs/object': expected numbers"),
         (changed(states=np.zeros((5, 32))), r"'states' is \(5, 32\), expected \(4, ...\)"),
         (changed(rewards=0.0), r"'rewards' is \(\), expected \(4, ...\)"),
         (changed(observations={"object": np.zeros((3, 10))}), r"'obs/object' is \(3, 10\)"),
-        (changed(actions=np.zeros((4, 8))), r"expected \{.*\(7,\).*as the others have, found \{.*\(8,\)"),
-        (changed(observations={"object": np.zeros((4, 10))}), "expected .*robot0_eef_pos.* as the others have"),
+        (
+            changed(actions=np.zeros((4, 8))),
+            r"lift.hdf5: demo_1: expected \{.*\(7,\).*as the others have, found \{.*\(8,\)",
+        ),
+        (
+            changed(observations={"object": np.zeros((4, 10))}),
+            "lift.hdf5: demo_1: expected .*robot0_eef_pos.* as the others have",
+        ),
     ],
 )
 def test_an_episode_that_does_not_fit_is_refused(target, arguments, reason):
     fill(RobomimicWriter(target, NEW), 1)
     with RobomimicWriter(target, NEW) as writer:  # knows the others from the disk
-        with pytest.raises(DatasetError, match=f"lift.hdf5: demo_1: .*{reason}"):
-            writer.append(**arguments)
+        with pytest.raises(DatasetError, match=reason):
+            writer.append(Demonstration(**arguments))
         fill(writer, 2)
     assert_holds(target, range(2))
 
@@ -420,7 +431,7 @@ def killed(function, *arguments, after: float | None = None) -> None:
 def append_for_ever(path: Path, n_appended) -> None:
     writer = RobomimicWriter(path, NEW)
     while True:
-        writer.append(**episode(len(writer)))
+        writer.append(Demonstration(**episode(len(writer))))
         n_appended.value = len(writer)
         if len(writer) % 5 == 0:
             writer.close()
@@ -446,7 +457,7 @@ def die_at(path: Path, module: str, function: str, closing: bool) -> None:
     setattr(sys.modules[module], function, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
     if closing:
         writer.close()
-    writer.append(**episode(2))
+    writer.append(Demonstration(**episode(2)))
 
 
 @pytest.mark.parametrize(
@@ -485,7 +496,7 @@ def test_robomimic_reads_what_we_write(target):
     with RobomimicWriter(target, NEW) as writer:
         for number in range(N_DEMOS):
             arrays = episode(number)
-            writer.append(**arrays, next_observations=arrays["observations"])
+            writer.append(Demonstration(**arrays, next_observations=arrays["observations"]))
     sequences = dataset.SequenceDataset(
         hdf5_path=str(target),
         obs_keys=("object", "robot0_eef_pos", "agentview_image"),

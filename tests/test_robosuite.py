@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils import seeding
-from simulators import assert_checkers_are_silent, env_of
+from simulators import assert_checkers_are_silent, assert_parts_are_where_the_layout_says, env_of
 
 import l1flow_agents  # noqa: F401  (registers the environments)
 from l1flow_agents.envs.robosuite_env import _give_generator, robosuite
@@ -84,6 +84,12 @@ def test_spawned_workers():
             np.testing.assert_array_equal(observations[key][1], alone[key])
     finally:
         envs.close()
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_parts_are_where_the_layout_says(env_id):
+    env_of(env_id).reset(seed=3)
+    assert_parts_are_where_the_layout_says(env_id)
 
 
 # ---- the simulation is robosuite's ----------------------------------------------------------------------------------

@@ -132,6 +132,27 @@ def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternio
     env.close()
 
 
+VECTORS = {
+    "square": (0, 7, 14),
+    "stackthree": (0, 7, 14, 17, 20, 23, 30, 33, 36),
+    "threepieceassembly": range(0, 42, 7),
+}
+QUATERNIONS = {"square": (3, 10), "stackthree": (3, 10, 26), "threepieceassembly": range(3, 42, 7)}
+
+
+@pytest.mark.parametrize("symmetry", VECTORS)
+def test_the_mirror_changes_signs_where_it_did_by_numbers(symmetry):
+    """And the pieces of the assembly are turned by 180 degrees too, i j k w -> j -i w -k."""
+    (n,) = SYMMETRIES[symmetry].shapes["object"]
+    value = np.random.default_rng(0).normal(size=(2, n)).astype(np.float32)
+    expected = value.copy()
+    expected[:, [first + 1 for first in VECTORS[symmetry]]] *= -1
+    expected[:, [first + i for first in QUATERNIONS[symmetry] for i in (1, 3)]] *= -1
+    for first in (17, 24, 31, 38) if symmetry == "threepieceassembly" else ():
+        expected[:, first : first + 4] = expected[:, [first + 1, first, first + 3, first + 2]] * [1, -1, 1, -1]
+    np.testing.assert_allclose(SYMMETRIES[symmetry].maps[0]("object", value), expected, atol=1e-6)
+
+
 FEW, MANY = (0.03, 0.06, -0.09), (0.03, 0.06, -0.09, 0.12, -0.12)
 
 

@@ -63,13 +63,6 @@ class Fixed(gym.Env):
         return self.observation_space.sample(), 0.0, False, False, {}
 
 
-class Demos(list):
-    """A writer that keeps demonstrations."""
-
-    def append(self, **demo):
-        super().append(demo)
-
-
 def rollout(env: gym.Env, seed: int, actions) -> list:
     """Everything that reset and the steps return, up to the episode's end."""
     results = [env.reset(seed=seed)]
@@ -98,7 +91,7 @@ WRAPPED = {
         TimeAwareObservation(gym.make("CartPole-v1"), flatten=False)
     ),
     "rotation": lambda folder: Rotation6dAction(Fixed(action_space=ARMS)),
-    "rollouts": lambda folder: RecordRollouts(push_t(), Demos()),
+    "rollouts": lambda folder: RecordRollouts(push_t(), []),
     "film": lambda folder: RecordVideoByOutcome(push_t(render_mode="rgb_array"), folder),
     "all together": lambda folder: ActionChunk(
         FlattenState(
@@ -472,21 +465,21 @@ def test_rollouts_in_a_robomimic_file(tmp_path):
 
 @pytest.mark.parametrize("keep, seeds", [("all", [0, 1, 2]), ("success", [0, 2]), ("failure", [1])])
 def test_rollouts_by_outcome(keep, seeds):
-    env = RecordRollouts(counter(length=3), writer := Demos(), keep)
+    env = RecordRollouts(counter(length=3), writer := [], keep)
     for seed in range(3):
         rollout(env, seed, np.zeros((9, 2)))
-    assert [demo["observations"]["count"].tolist() for demo in writer] == [[[s, 0], [s, 1], [s, 2]] for s in seeds]
-    assert [demo["next_observations"]["count"].tolist() for demo in writer] == [[[s, 1], [s, 2], [s, 3]] for s in seeds]
-    assert all(demo["states"].shape == (3, 0) for demo in writer)
+    assert [demo.observations["count"].tolist() for demo in writer] == [[[s, 0], [s, 1], [s, 2]] for s in seeds]
+    assert [demo.next_observations["count"].tolist() for demo in writer] == [[[s, 1], [s, 2], [s, 3]] for s in seeds]
+    assert all(demo.states.shape == (3, 0) for demo in writer)
 
 
 def test_rollouts_below_other_wrappers_are_the_environments_own():
-    env = RecordRollouts(counter(length=5), writer := Demos())
+    env = RecordRollouts(counter(length=5), writer := [])
     env = ActionChunk(ObservationHistory(env), 4)
     chunks = np.random.default_rng(0).uniform(-1, 1, (2, 4, 2))
     rollout(env, 0, chunks)
-    np.testing.assert_array_equal(writer[0]["actions"], chunks.reshape(8, 2)[:5])
-    assert writer[0]["observations"]["count"].shape == (5, 2)
+    np.testing.assert_array_equal(writer[0].actions, chunks.reshape(8, 2)[:5])
+    assert writer[0].observations["count"].shape == (5, 2)
 
 
 def test_rollouts_of_bare_observations_that_are_overwritten():
@@ -498,28 +491,28 @@ def test_rollouts_of_bare_observations_that_are_overwritten():
         return buffer, 0.0, buffer[0] == 3, False, {"won": buffer[0] == 2}
 
     env.reset, env.step = lambda **_: (buffer, {}), step
-    env = RecordRollouts(env, writer := Demos(), success_key="won")
+    env = RecordRollouts(env, writer := [], success_key="won")
     rollout(env, 0, np.zeros((3, 1)))
-    np.testing.assert_array_equal(writer[0]["observations"]["observation"][:, 0], [0, 1, 2])
-    np.testing.assert_array_equal(writer[0]["dones"], [0, 1, 1])
+    np.testing.assert_array_equal(writer[0].observations["observation"][:, 0], [0, 1, 2])
+    np.testing.assert_array_equal(writer[0].dones, [0, 1, 1])
 
 
 def test_rollouts_take_the_environments_own_state(monkeypatch):
     counter_class = type(counter().unwrapped)
     monkeypatch.setattr(counter_class, "get_state", lambda self: {"states": [self.steps]}, raising=False)
-    rollout(RecordRollouts(counter(length=3), writer := Demos()), 0, np.zeros((3, 2)))
-    np.testing.assert_array_equal(writer[0]["states"], [[0], [1], [2]])
-    assert writer[0]["model_file"] is None
+    rollout(RecordRollouts(counter(length=3), writer := []), 0, np.zeros((3, 2)))
+    np.testing.assert_array_equal(writer[0].states, [[0], [1], [2]])
+    assert writer[0].model_file is None
     with pytest.raises(ConfigError, match=r"expected get_state to return a dict with 'states', got 7"):
-        RecordRollouts(counter(), Demos(), get_state=lambda env: 7).reset()
+        RecordRollouts(counter(), [], get_state=lambda env: 7).reset()
 
 
 def test_rollouts_refuse(tmp_path):
     for env in (gym.make("CartPole-v1"), ActionChunk(push_t())):
         with pytest.raises(ConfigError, match=r"expected actions of shape \(action_dim,\), got"):
-            RecordRollouts(env, Demos())
+            RecordRollouts(env, [])
     with pytest.raises(ConfigError, match=r"keep must be one of .*got 'best'"):
-        RecordRollouts(push_t(), Demos(), "best")
+        RecordRollouts(push_t(), [], "best")
     with RobomimicWriter(tmp_path / "nan.hdf5", {}) as writer:
         env = RecordRollouts(counter(length=1), writer, get_state=lambda env: {"states": [np.nan]})
         with pytest.raises(DatasetError, match="NaN"):

@@ -10,23 +10,15 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.wrappers.episode_recorder import EpisodeRecorder
 
 
 class Writer(Protocol):
-    """What takes a demonstration of T steps: `l1flow_agents.data.robomimic_hdf5.RobomimicWriter`, or your own."""
+    """What takes demonstrations: `l1flow_agents.data.robomimic_hdf5.RobomimicWriter`, a list, or your own."""
 
-    def append(
-        self,
-        observations: Mapping[str, np.ndarray],
-        actions: np.ndarray,
-        states: np.ndarray,
-        rewards: np.ndarray,
-        dones: np.ndarray,
-        model_file: str | None = None,
-        next_observations: Mapping[str, np.ndarray] | None = None,
-    ) -> None: ...
+    def append(self, demonstration: Demonstration, /) -> object: ...
 
 
 class RecordRollouts(EpisodeRecorder):
@@ -50,7 +42,7 @@ class RecordRollouts(EpisodeRecorder):
 
     Raises:
         ConfigError: one of the above is not so, or ``info`` had no ``success_key`` in a whole episode.
-        DatasetError: from the writer; an episode is not like the others, or holds a NaN.
+        DatasetError: an episode holds a NaN, or the writer refuses it, such as one that is not like the others.
 
     Example:
         >>> from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
@@ -93,13 +85,15 @@ class RecordRollouts(EpisodeRecorder):
         dones[-1] = True
         past = {key: np.stack([one[key] for one in self._observations]) for key in self._observations[0]}
         self.writer.append(
-            observations={key: array[:-1] for key, array in past.items()},
-            actions=actions,
-            states=np.stack(self._states[:-1]),
-            rewards=rewards,
-            dones=dones,
-            model_file=self._model_file,
-            next_observations={key: array[1:] for key, array in past.items()},
+            Demonstration(
+                observations={key: array[:-1] for key, array in past.items()},
+                actions=actions,
+                states=np.stack(self._states[:-1]),
+                rewards=rewards,
+                dones=dones,
+                model_file=self._model_file,
+                next_observations={key: array[1:] for key, array in past.items()},
+            )
         )
 
     def _state(self) -> Mapping[str, Any]:

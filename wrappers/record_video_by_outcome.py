@@ -68,4 +68,7 @@ class RecordVideoByOutcome(EpisodeRecorder):
         write_video(path, frames, self.env.metadata.get("render_fps", 20))
 
     def _frame(self) -> np.ndarray:
-        return self.env.render()
+        picture = self.env.render()
+        if not isinstance(picture, np.ndarray):
+            raise ConfigError(f"RecordVideoByOutcome: render() must return a picture, got {type(picture).__name__}")
+        return picture

@@ -22,7 +22,8 @@ EXPERTS = {
     **{
         f"{task}_{variant}-v0": f"mimicgen.{expert}"
         for task, variants, expert in [
-            ("Square", "D0 D1 D2", "square:SquareExpert"),
+            ("Square", "D0", "square:SquareExpert"),
+            ("Square", "D1 D2", "square:MovedPegExpert"),
             ("Stack", "D0 D1", "stack:StackExpert"),
             ("StackThree", "D0 D1", "stack:StackThreeExpert"),
             ("ThreePieceAssembly", "D0 D1 D2", "three_piece_assembly:ThreePieceAssemblyExpert"),
@@ -30,7 +31,8 @@ EXPERTS = {
             ("PickPlace", "D0", "pick_place:PickPlaceExpert"),
             ("HammerCleanup", "D0 D1", "hammer_cleanup:HammerCleanupExpert"),
             ("MugCleanup", "D0 D1", "mug_cleanup:MugCleanupExpert"),
-            ("Kitchen", "D0 D1", "kitchen:KitchenExpert"),
+            ("Kitchen", "D0", "kitchen:KitchenExpert"),
+            ("Kitchen", "D1", "kitchen:MovedKitchenExpert"),
             ("Threading", "D0 D1 D2", "needle_threading:ThreadingExpert"),
             ("Coffee", "D0 D1 D2", "coffee:CoffeeExpert"),
             ("CoffeePreparation", "D0 D1", "coffee_preparation:CoffeePreparationExpert"),
@@ -45,4 +47,5 @@ def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
     module, name = EXPERTS[env_id].split(":")
-    return getattr(import_module(f"{__name__}.{module}"), name)(rng)
+    expert: type[WaypointExpert] = getattr(import_module(f"{__name__}.{module}"), name)
+    return expert(rng)

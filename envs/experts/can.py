@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, choose, downward
+from l1flow_agents.layouts import LAYOUTS
 
 COMPARTMENT = np.array([0.1975, 0.4025, 0.8])  # middle of its floor, which the arm hardly reaches
 PLACE = np.array([0.16, 0.35, 0.8])
@@ -17,10 +17,11 @@ CLEAR = 0.98  # a can whose middle is this high clears the walls of the bins
 class CanExpert(WaypointExpert):
     """Three ways to turn the hand, arcs to either side on the way there and on the way over, dropped or set down."""
 
+    layout = LAYOUTS["Can-v0"]
     speeds = (0.8, 1.3)
 
-    def see(self, objects: np.ndarray) -> None:
-        self.can, self.can_rotation = objects[7:10], Rotation.from_quat(objects[10:14])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.can = objects["Can_pos"]
 
     def draw(self) -> None:
         rng = self.rng

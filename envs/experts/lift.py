@@ -12,25 +12,30 @@ from l1flow_agents.envs.experts.waypoints import (
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     choose,
     downward,
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 
 class LiftExpert(WaypointExpert):
     """Either pair of the cube's faces, from the left, the right or straight, gripped a little off its middle."""
 
+    layout = LAYOUTS["Lift-v0"]
     speeds = (0.3, 0.6)
 
-    def see(self, objects: np.ndarray) -> None:
-        self.cube, self.cube_yaw = objects[:3], yaw_of(Rotation.from_quat(objects[3:7]))
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        cube = body_of(objects, "cube")
+        self.cube, self.cube_yaw = cube.position, cube.yaw
 
     def draw(self) -> None:
         rng = self.rng
         # faces repeat every quarter turn; the nearest pair is always within 45 degrees
-        self.turn = choose(rng, turns(self.cube_yaw, np.pi / 2, -0.6 * np.pi, 0.6 * np.pi), 0.7) - self.cube_yaw
+        faces = list(turns(self.cube_yaw, np.pi / 2, -0.6 * np.pi, 0.6 * np.pi))
+        self.turn = choose(rng, faces, 0.7) - self.cube_yaw
         self.offset = np.array([rng.uniform(-0.006, 0.006), 0.0, rng.uniform(-0.006, 0.006)])
         self.bend = rng.choice([-0.6, 0.0, 0.6]) + rng.normal() * 0.1
         self.slope, self.height = rng.uniform(1.0, 3.0), rng.uniform(0.08, 0.14)

@@ -11,11 +11,13 @@ from l1flow_agents.envs.experts.waypoints import (
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     choose,
     downward,
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 PEG = np.array([0.23, 0.1, 0.95])  # middle of its top
 WRIST = (-0.6 * np.pi, 0.85 * np.pi)  # the hand's angles short of the end of the wrist's last joint
@@ -25,12 +27,13 @@ HANDLE = np.array([0.054, 0.0, 0.0])  # middle of the handle in the nut's frame
 class SquareExpert(WaypointExpert):
     """Hand either way round on the handle, nut either way round on the peg, arcs to either side."""
 
+    layout = LAYOUTS["Square-v0"]
     speeds = (0.6, 1.1)
     peg = PEG
     likely = 0.7  # to take the way with the least turning
 
-    def see(self, objects: np.ndarray) -> None:
-        self.nut, self.nut_rotation = objects[7:10], Rotation.from_quat(objects[10:14])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.nut, self.nut_rotation = body_of(objects, "SquareNut")
 
     def draw(self) -> None:
         rng = self.rng

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, WaypointExpert, downward
+from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, WaypointExpert, body_of, downward
+from l1flow_agents.layouts import LAYOUTS
 
 X, Y, _ = np.eye(3)
 MOUNT = np.array([0.0, 0.045, 0.155])  # the hole's rim, from the middle of the stand's base
@@ -25,12 +26,12 @@ def frame_axes(x: np.ndarray, z: np.ndarray) -> Rotation:
 class ToolHangExpert(WaypointExpert):
     """The hand leans back to grip, so that it points forward and down when what it holds stands upright."""
 
+    layout = LAYOUTS["ToolHang-v0"]
     speeds = (0.6, 1.0)
     noise = 0.04
 
-    def see(self, objects: np.ndarray) -> None:
-        poses = objects[:42].reshape(3, 14)[:, 7:]
-        self.base, self.frame, self.tool = ((pose[:3], Rotation.from_quat(pose[3:])) for pose in poses)
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.base, self.frame, self.tool = (body_of(objects, name) for name in ("base", "frame", "tool"))
 
     def draw(self) -> None:
         rng = self.rng
@@ -55,7 +56,7 @@ class ToolHangExpert(WaypointExpert):
 
     def tip(self) -> np.ndarray:
         """The rod's tip, from the middle of the hole's rim."""
-        return self.frame[0] - self.frame[1].apply(ROD * UP) - self.base[0] - MOUNT
+        return np.asarray(self.frame[0] - self.frame[1].apply(ROD * UP) - self.base[0] - MOUNT)
 
     def depth(self) -> float:
         """How far the tip is down the hole; 0 beside it."""
@@ -129,7 +130,7 @@ class ToolHangExpert(WaypointExpert):
         return (yield from self.unfold(arm))
 
     def frame_grip(self) -> np.ndarray:
-        return self.frame[0] + self.frame[1].apply(FRAME_GRIP + self.offset * UP)
+        return np.asarray(self.frame[0] + self.frame[1].apply(FRAME_GRIP + self.offset * UP))
 
     def grasp(self, position: np.ndarray, top: np.ndarray) -> Pose:
         """The fingers across a lying rod whose upper end will be where ``top`` points; the palm leans towards it."""

@@ -15,11 +15,13 @@ from l1flow_agents.envs.experts.waypoints import (
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     choose,
     downward,
     turns,
     yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 AHEAD = np.pi / 2  # robot 0 looks along y, robot 1 against it
 RIM = 0.955  # top of the bins' walls
@@ -33,13 +35,17 @@ class TransportExpert(WaypointExpert):
     Each waits for what it sees the other do; which of them waits for which is a matter of the episode.
     """
 
+    layout = LAYOUTS["Transport-v0"]
     arm_names = ("robot0", "robot1")
     speeds = (0.7, 1.2)
 
-    def see(self, objects: np.ndarray) -> None:
-        self.hammer, self.hammer_rotation = objects[:3], Rotation.from_quat(objects[3:7])
-        self.trash, self.trash_yaw = objects[7:10], yaw_of(Rotation.from_quat(objects[10:14]))
-        self.lid, self.target_bin, self.trash_bin = objects[14:17], objects[21:24], objects[24:27]
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.hammer, self.hammer_rotation = body_of(objects, "payload")
+        trash = body_of(objects, "trash")
+        self.trash, self.trash_yaw = trash.position, trash.yaw
+        self.lid, self.target_bin, self.trash_bin = (
+            objects[f"{name}_pos"] for name in ("lid_handle", "target_bin", "trash_bin")
+        )
         along = self.hammer_rotation.apply(UP)
         self.along = along if along[1] > 0 else -along  # the handle, towards robot 1; the head may be at either end
         self.heading = float(np.arctan2(self.along[1], self.along[0]))
@@ -125,7 +131,7 @@ class TransportExpert(WaypointExpert):
         # the fingers open along a wall that is near, not against it
         offset = (self.trash - self.target_bin)[:2]
         room = [abs(offset @ [np.sin(face), -np.cos(face)]) < 0.03 for face in faces]
-        face = choose(self.rng, faces[room] if any(room) else faces, 0.7) - self.trash_yaw
+        face = choose(self.rng, list(faces[room] if any(room) else faces), 0.7) - self.trash_yaw
 
         def grasp() -> Pose:
             return self.trash, downward(yaw_of(Rotation.from_euler("z", self.trash_yaw + face)))

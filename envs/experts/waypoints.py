@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 
 OPEN, CLOSED = -1.0, 1.0
@@ -16,6 +17,7 @@ UP = np.array([0.0, 0.0, 1.0])
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
 
+T = TypeVar("T")
 Pose = tuple[np.ndarray, Rotation]
 Plan = Generator[np.ndarray, None, bool]  # yields actions, returns whether it got where it wanted
 
@@ -47,6 +49,11 @@ class Body(NamedTuple):
     @property
     def yaw(self) -> float:
         return yaw_of(self.rotation)
+
+
+def body_of(objects: dict[str, np.ndarray], name: str) -> Body:
+    """An object in `WaypointExpert.see`'s parts."""
+    return Body(objects[f"{name}_pos"], Rotation.from_quat(objects[f"{name}_quat"]))
 
 
 class Arm:
@@ -192,12 +199,13 @@ class Arm:
 
 
 class WaypointExpert(ABC):
-    """Acts in one task. A task's class reads ``object`` in `see` and says in `plan` what an arm does.
+    """Acts in one task. A task's class says in `see` what it looks at and in `plan` what an arm does.
 
     Plans read the newest observation at every step, and start again when the object slipped away. What makes one
     episode unlike the next (speed, grasp, way round) is drawn in `draw`, once an episode.
     """
 
+    layout: ClassVar[Layout]  # of the observation ``object``
     arm_names: tuple[str, ...] = ("robot0",)
     speeds = (0.4, 0.8)  # an episode's largest position action is drawn from this range
     noise = 0.1
@@ -217,18 +225,17 @@ class WaypointExpert(ABC):
         """The action for this observation, float32 within [-1, 1]."""
         for arm in self.arms:
             arm.see(observation)
-        self.see(np.asarray(observation["object"], float))
+        self.see(self.layout.split(np.asarray(observation["object"], float)))
         if self._plans is None:  # the first observation of the episode is what the manner may depend on
             self.draw()
             self._plans = [forever(self.plan, arm) for arm in self.arms]
         return np.concatenate([next(plan) for plan in self._plans])
 
     @abstractmethod
-    def see(self, objects: np.ndarray) -> None:
-        """Keep what the observation's ``object`` shows; called before every action."""
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        """Keep what the parts of the observation ``object`` show; called before every action."""
 
-    @abstractmethod
-    def draw(self) -> None:
+    def draw(self) -> None:  # noqa: B027  not every manner is more than the speed
         """Draw what makes this episode unlike the next; the first observation has been seen."""
 
     @abstractmethod
@@ -252,6 +259,6 @@ def limit(vector: np.ndarray, length: float) -> np.ndarray:
     return vector * min(1.0, length / max(float(np.linalg.norm(vector)), 1e-9))
 
 
-def choose(rng: np.random.Generator, options: Sequence[Any], first: float) -> Any:
+def choose(rng: np.random.Generator, options: Sequence[T], first: float) -> T:
     """The first option with probability ``first``, else one of the others."""
     return options[0 if len(options) == 1 or rng.random() < first else rng.integers(1, len(options))]

@@ -3,14 +3,16 @@
 **A task is one file** of two halves (`stack.py` is the shortest to copy):
 
 1. ``class XScene(Scene)``, the simulator's half: ``make_objects`` (and ``make_arena`` where it is not an empty table),
-   ``success``, ``signals``, and as data ``object_dim``, ``variants`` (name -> `Variant`: reset ranges in the order of
-   placement, camera), ``subtasks``. `Scene` does the rest: robot, cameras, placement, observations, grasp and contact
-   tests. Objects are made of primitives by `objects.composite`, and of such bodies and joints by
-   `objects.articulated`. A task with a drawer starts from `drawer.DrawerScene`.
+   ``success``, ``signals``, and as data ``layout`` (the parts of ``object``; see `l1flow_agents.layouts`),
+   ``variants`` (name -> `Variant`: reset ranges in the order of placement, camera), ``subtasks``. `Scene` does the
+   rest: robot, cameras, placement, observations, grasp and contact tests. Objects are made of primitives by
+   `objects.composite`, and of such bodies and joints by `objects.articulated`. A task with a drawer starts from
+   `drawer.DrawerScene`.
 2. ``class X_D0(MimicGen): scene = XScene`` for every variant, the Gymnasium half. The part of its name after the ``_``
    is the variant; the class registers its scene with robosuite by its own name, so ``robosuite.make("X_D0")`` works.
 
-Then one line a variant in ``ENVS`` of ``envs/__init__.py``, and the variant in the lists of ``tests/test_mimicgen.py``.
+Then one line a variant in ``ENVS`` of ``envs/__init__.py`` and in ``LAYOUTS``, and the variant in the lists of
+``tests/test_mimicgen.py``.
 
 Rules that keep ``reset(seed=)`` and ``set_state`` right:
 

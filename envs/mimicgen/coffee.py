@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import Geom, Part, articulated, composite, tube, upright, weighing
 from l1flow_agents.envs.mimicgen.scene import Observations, Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
+from l1flow_agents.layouts import LAYOUTS
 
 LID_SHUT, LID_OPEN = math.radians(15), 2 * math.pi / 3  # shut below the first; the hinge ends at the second
 
@@ -94,15 +95,17 @@ def placed(machine_at: tuple[Range, Range, Range], pod_x: Range, pod_y: Range) -
 
 
 class CoffeeScene(Scene):
-    object_dim = 57
-    observed = ("coffee_pod", "coffee_machine", "coffee_pod_holder", "coffee_machine_lid")
+    layout = LAYOUTS["Coffee_D0-v0"]
     parts = {"coffee_pod_holder": "coffee_machine_holder_root", "coffee_machine_lid": "coffee_machine_lid_root"}
     variants = {
         "D0": placed((0.0, -0.1, -math.pi / 6), (-0.13, -0.07), (0.17, 0.23)),
         "D1": placed(((0.05, 0.15), (-0.2, -0.1), (-math.pi / 6, math.pi / 3)), (-0.2, 0.05), (0.17, 0.3)),
         "D2": placed(((-0.05, 0.05), (0.1, 0.2), (2 * math.pi / 3, 7 * math.pi / 6)), (-0.2, 0.05), (-0.3, -0.17)),
     }
-    subtasks = (Subtask("coffee_pod", "grasp", (5, 10)), Subtask("coffee_machine", None))
+    subtasks: ClassVar[tuple[Subtask, ...]] = (
+        Subtask("coffee_pod", "grasp", (5, 10)),
+        Subtask("coffee_machine", None),
+    )
     start_angle = LID_OPEN
 
     def make_objects(self) -> list[Any]:

@@ -13,6 +13,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.mug_cleanup import mug
 from l1flow_agents.envs.mimicgen.scene import Observations
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant, draw
+from l1flow_agents.layouts import LAYOUTS
 
 LID_UP, DRAWER_OPEN = 2.08, -0.19  # the lid's angle is larger; the slide is farther out
 RADIUS = 0.148  # of the machine, for placement
@@ -30,8 +31,7 @@ def placed(machine_at: tuple[Range, Range, Range], mug_x: Range, mug_yaw: Range)
 
 
 class CoffeePreparationScene(CoffeeScene, DrawerScene):
-    object_dim = 86
-    observed = (*CoffeeScene.observed, "drawer", "mug")
+    layout = LAYOUTS["CoffeePreparation_D0-v0"]
     variants = {
         "D0": placed((-0.15, -0.25, -math.pi / 6), (0.05, 0.20), 0.0),
         "D1": placed(((-0.25, -0.15), (-0.30, -0.25), (-math.pi / 6, math.pi / 6)), (-0.15, 0.20), (0, 2 * math.pi)),

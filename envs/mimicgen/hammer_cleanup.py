@@ -10,12 +10,13 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.scene import TASK_ZOO_VIEWS
 from l1flow_agents.envs.mimicgen.spec import Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 HEIGHTS, BEHIND = (0.94, 1.0), 0.22  # D0: the hammer is between these and at a larger y, in the world
 
 
 class HammerCleanupScene(DrawerScene):
-    object_dim = 28
+    layout = LAYOUTS["HammerCleanup_D0-v0"]
     drawer = "CabinetObject"  # the published name
     table_top = (-0.2, 0.0, 0.9)
     table_friction = (0.6, 0.005, 0.0001)

@@ -8,7 +8,8 @@ the bread was in the pot on the hot stove.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from l1flow_agents.envs.mimicgen.objects import CustomMaterial, Geom, Part, arti
 from l1flow_agents.envs.mimicgen.scene import TASK_ZOO_VIEWS, Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 SERVED = (0.05, 0.10, 0.05)  # pot and serving region are nearer, in x, y and z
 ON = 0.0  # the button's angle, at least
@@ -39,18 +41,18 @@ def steel() -> Any:
 
 
 def stove() -> Any:
-    disc = {"type": "cylinder", "kind": "visual"}
+    disc = partial(Geom, type="cylinder", kind="visual")
     top = composite(
         "top",
         (0.095, 0.095, 0.0225),
         [
             Geom((0.095, 0.095, 0.02), (0, 0, 0), rgba=WHITE),
             Geom((0.095, 0.095, 0.0005), (0, 0, 0.022), name="burner", kind="collision"),
-            Geom((0.06, 0.001), (0, 0, 0.0205), rgba=DARK, **disc),
+            disc((0.06, 0.001), (0, 0, 0.0205), rgba=DARK),
         ],
     )
-    lamp = composite("lamp", (0.06, 0.06, 0.001), [Geom((0.06, 0.001), (0, 0, 0), rgba=RED, **disc)])
-    memory = composite("memory", (0.001, 0.001, 0.001), [Geom((0.001, 0.001), (0, 0, 0), rgba=UNSEEN, **disc)])
+    lamp = composite("lamp", (0.06, 0.06, 0.001), [disc((0.06, 0.001), (0, 0, 0), rgba=RED)])
+    memory = composite("memory", (0.001, 0.001, 0.001), [disc((0.001, 0.001), (0, 0, 0), rgba=UNSEEN)])
     for one in (lamp, memory):
         weigh(one, 0.001, (1e-6, 1e-6, 1e-6), pos=(0, 0, 0))
         one.get_obj().set("gravcomp", "1")
@@ -127,9 +129,8 @@ def placed(
 
 
 class KitchenScene(Scene):
-    object_dim = 56
+    layout = LAYOUTS["Kitchen_D0-v0"]
     model_varies = True  # stove, button and region stand fast
-    observed: ClassVar[tuple[str, ...]] = ("Stove1", "cube_bread", "PotObject", "ServingRegionRed")
     table_size = (1.0, 0.8, 0.05)
     table_top = (-0.2, 0.0, 0.9)
     table_friction = (0.6, 0.005, 0.0001)
@@ -206,8 +207,7 @@ class KitchenScene(Scene):
 
 
 class MovedKitchenScene(KitchenScene):
-    object_dim = 70
-    observed = (*KitchenScene.observed, "Button1")
+    layout = LAYOUTS["Kitchen_D1-v0"]
     variants = {
         "D1": placed(
             bread_at=((-0.2, 0.0), (-0.25, -0.05), (-math.pi / 2, math.pi / 2)),

@@ -10,6 +10,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import Geom, composite, tube, upright, weighing
 from l1flow_agents.envs.mimicgen.scene import Observations
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
+from l1flow_agents.layouts import LAYOUTS
 
 INNER, OUTER, BOTTOM, RIM, FLOOR = 0.0242, 0.0282, -0.0309, 0.0335, 0.0067  # of the cup, metres; FLOOR: its thickness
 AXIS = -0.018  # the cup's y: the frame's origin is the middle of cup and handle
@@ -47,8 +48,7 @@ def placed(drawer_: Placement, x: Range, y: Range) -> Variant:
 
 
 class MugCleanupScene(DrawerScene):
-    object_dim = 29
-    observed = ("object", "drawer")
+    layout = LAYOUTS["MugCleanup_D0-v0"]
     variants = {
         "D0": placed(drawer_at(0.0, 0.3, 0.0), (-0.15, 0.15), (-0.25, -0.1)),
         "D1": placed(drawer_at((-0.15, 0.05), (0.25, 0.35), (-math.pi / 6, math.pi / 6)), (-0.25, 0.15), (-0.3, -0.15)),

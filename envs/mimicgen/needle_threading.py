@@ -11,6 +11,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import Geom, composite, wood
 from l1flow_agents.envs.mimicgen.scene import Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
+from l1flow_agents.layouts import LAYOUTS
 
 THREADED = 0.012  # the shaft's middle is nearer to the ring's: half the ring's outer side
 
@@ -62,7 +63,7 @@ def placed(needle_at: tuple[Range, Range, Range], tripod_at: tuple[Range, Range,
 
 
 class ThreadingScene(Scene):
-    object_dim = 28
+    layout = LAYOUTS["Threading_D0-v0"]
     variants = {
         "D0": placed(
             ((-0.2, -0.05), (0.15, 0.25), (-2 * math.pi / 3, -math.pi / 3)),

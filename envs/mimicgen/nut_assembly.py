@@ -7,11 +7,11 @@ import math
 from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.spec import NEAREST, Placement, Subtask
 from l1flow_agents.envs.mimicgen.square import PegVariant, SquareScene, nut
+from l1flow_agents.layouts import LAYOUTS
 
 
 class NutAssemblyScene(SquareScene):
-    object_dim = 28
-    observed = ("SquareNut", "RoundNut")
+    layout = LAYOUTS["NutAssembly_D0-v0"]
     unused = ()
     variants = {
         "D0": PegVariant(

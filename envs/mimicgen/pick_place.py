@@ -11,6 +11,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.scene import Scene
 from l1flow_agents.envs.mimicgen.spec import NEAREST, Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 RELEASED = 0.6  # the gripper's closeness, 1 - tanh(10 distance), is less (farther than 42 mm)
 HEIGHT = 0.1  # of an object's origin over the bin's, at most
@@ -34,8 +35,7 @@ def moved(name: str, last: bool = False) -> tuple[Subtask, Subtask]:
 
 
 class PickPlaceScene(Scene):
-    object_dim = 56
-    observed = tuple(OBJECTS)
+    layout = LAYOUTS["PickPlace_D0-v0"]
     table_size = (0.39, 0.49, 0.82)
     table_top = (0.1, -0.25, 0.8)  # the source bin's
     variants = {"D0": Variant({name: anywhere(radius) for name, (radius, _, _) in OBJECTS.items()})}

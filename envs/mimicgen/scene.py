@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import mujoco
@@ -11,6 +11,7 @@ import numpy as np
 
 from l1flow_agents.envs.mimicgen.spec import Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import homogeneous
 
 ManipulationEnv: Any = robosuite.environments.manipulation.manipulation_env.ManipulationEnv
@@ -36,7 +37,7 @@ class _SceneMeta(type(ManipulationEnv), ABCMeta):  # type: ignore[misc]
 Observations = dict[str, Callable[[], np.ndarray | float]]
 
 
-class Scene(ManipulationEnv, metaclass=_SceneMeta):
+class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # robosuite says no types
     """One task in robosuite; subclasses say what it is. How: see this package's docstring.
 
     Args:
@@ -46,12 +47,11 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
         kwargs: robosuite's.
     """
 
-    variants: ClassVar[dict[str, Variant]]
-    object_dim: ClassVar[int]
+    variants: ClassVar[Mapping[str, Variant]]
+    layout: ClassVar[Layout]  # of the observation ``object``
     subtasks: ClassVar[tuple[Subtask, ...]]
     choose_every_subtask: ClassVar[bool] = False  # a new source for each subtask, else one an episode
     model_varies: ClassVar[bool] = False
-    observed: ClassVar[tuple[str, ...] | None] = None  # objects in `observations`; None for all
     parts: ClassVar[dict[str, str]] = {}  # other names of bodies, for parts of objects
 
     table_size: ClassVar[tuple[float, float, float]] = (0.8, 0.8, 0.05)
@@ -93,15 +93,14 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
         return dict(zip(("agentview", "agentview_full"), views[::-1] if self.variant.full_view else views, strict=True))
 
     def observations(self) -> Observations:
-        """The parts of the ``object`` observation, in order."""
-        names = self.objects if self.observed is None else self.observed
-        return {key: read for name in names for key, read in self.pose_observations(name).items()}
+        """What reads the parts of `layout`: poses here, what else there is by the task."""
+        return {part: read for name in self.layout.objects for part, read in self.pose_observations(name).items()}
 
     # ---- questions to the simulation --------------------------------------------------------------------------------
     # Names are those of objects, of bodies (a peg) or, for contacts, of geoms.
 
     def position(self, name: str) -> np.ndarray:
-        return self.sim.data.get_body_xpos(self._body(name)).copy()
+        return np.array(self.sim.data.get_body_xpos(self._body(name)))
 
     def quaternion(self, name: str) -> np.ndarray:
         """In the order xyzw."""
@@ -112,7 +111,7 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
         return homogeneous(self.sim.data.get_body_xmat(self._body(name)), self.position(name))
 
     def eef_position(self) -> np.ndarray:
-        return self.sim.data.site_xpos[self.robots[0].eef_site_id["right"]].copy()
+        return np.array(self.sim.data.site_xpos[self.robots[0].eef_site_id["right"]])
 
     def joint(self, name: str) -> float:
         """How far a hinge or slide is, radians or metres."""
@@ -122,7 +121,7 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
         return bool(1 - self.pose(name)[2, 2] < LEANING)
 
     def touching(self, one: str, other: str) -> bool:
-        return self.check_contact(self.objects.get(one, one), self.objects.get(other, other))
+        return bool(self.check_contact(self.objects.get(one, one), self.objects.get(other, other)))
 
     def overlapping(self) -> bool:
         return any(self.sim.data.contact[index].dist < -OVERLAP for index in range(self.sim.data.ncon))
@@ -199,9 +198,10 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):
                 self.sim.data.set_joint_qpos(one.joints[0], np.concatenate([position, quaternion]))
 
     def _setup_observables(self) -> dict[str, Any]:
-        observables = super()._setup_observables()
-        for name, read in self.observations().items() if self.use_object_obs else ():
-            observables[name] = Observable(name, _sensor_of(read), sampling_rate=self.control_freq)
+        observables: dict[str, Any] = super()._setup_observables()
+        readers = self.observations()
+        for part in self.layout if self.use_object_obs else ():
+            observables[part] = Observable(part, _sensor_of(readers[part]), sampling_rate=self.control_freq)
         return observables
 
     # ---- inside -----------------------------------------------------------------------------------------------------

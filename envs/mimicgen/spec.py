@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -63,4 +63,9 @@ class Subtask:
     carries: str | None = None
 
 
-NEAREST = {"choice": "nearest_object", "choice_kwargs": (("k", 3),)}
+class Choice(TypedDict):
+    choice: str
+    choice_kwargs: tuple[tuple[str, Any], ...]
+
+
+NEAREST: Choice = {"choice": "nearest_object", "choice_kwargs": (("k", 3),)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -10,9 +11,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from l1flow_agents.envs.mimicgen.env import MimicGen
-from l1flow_agents.envs.mimicgen.scene import Observations, Scene
+from l1flow_agents.envs.mimicgen.scene import Scene
 from l1flow_agents.envs.mimicgen.spec import NEAREST, Placement, Range, Subtask, Variant, draw
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 ON_PEG = 0.03  # the nut's middle is nearer to the peg's axis, in x and in y
 LOW = 0.05  # and less than this above the table
@@ -41,12 +43,14 @@ def nut(x: Range, y: Range) -> dict[str, Placement]:
 
 
 class SquareScene(Scene):
-    object_dim = 14
-    observed: ClassVar[tuple[str, ...]] = ("SquareNut",)
+    layout = LAYOUTS["Square_D0-v0"]
     unused: ClassVar[tuple[str, ...]] = ("RoundNut",)  # only there to have the same state as robosuite's task
     table_top = (0.0, 0.0, 0.82)
-    variants: dict[str, Variant] = {"D0": PegVariant(nut((-0.115, -0.11), (0.11, 0.225)))}
-    subtasks = (Subtask("SquareNut", "grasp", (10, 20), **NEAREST), Subtask("peg1", None))
+    variants: ClassVar[Mapping[str, Variant]] = {"D0": PegVariant(nut((-0.115, -0.11), (0.11, 0.225)))}
+    subtasks: ClassVar[tuple[Subtask, ...]] = (
+        Subtask("SquareNut", "grasp", (10, 20), **NEAREST),
+        Subtask("peg1", None),
+    )
 
     def make_arena(self) -> Any:
         arena = robosuite.models.arenas.PegsArena
@@ -78,8 +82,9 @@ class SquareScene(Scene):
 class MovedPegScene(SquareScene):
     """The peg is drawn before the nut and stands fast, so it is part of the model."""
 
-    object_dim = 17
+    layout = LAYOUTS["Square_D1-v0"]
     model_varies = True
+    variant: PegVariant
     variants = {
         "D1": PegVariant(nut((-0.115, 0.115), (-0.255, 0.255)), peg=Peg((-0.1, 0.3), (-0.2, 0.2))),
         "D2": PegVariant(
@@ -91,6 +96,7 @@ class MovedPegScene(SquareScene):
 
     def make_arena(self) -> Any:
         arena, ranges = super().make_arena(), self.variant.peg
+        assert ranges is not None, "this scene's variants draw the peg"
         x, y, yaw = (draw(self.rng, values) for values in (ranges.x, ranges.y, ranges.yaw))
         self._peg = np.array([x, y, PEG_HEIGHT])
         arena.peg1_body.set("pos", f"{x} {y} {PEG_HEIGHT}")
@@ -101,9 +107,6 @@ class MovedPegScene(SquareScene):
     def fixtures(self) -> dict[str, Any]:
         shape = SimpleNamespace(horizontal_radius=math.hypot(*PEG_HALF[:2]), top_offset=np.array([0, 0, PEG_HALF[2]]))
         return {"peg1": (self._peg, None, shape)}
-
-    def observations(self) -> Observations:
-        return super().observations() | {"peg1_pos": lambda: self.position("peg1")}
 
 
 class Square_D0(MimicGen):

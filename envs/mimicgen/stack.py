@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import wood
 from l1flow_agents.envs.mimicgen.scene import Observations, Scene
 from l1flow_agents.envs.mimicgen.spec import NEAREST, Placement, Subtask, Variant
 from l1flow_agents.envs.robosuite_internals import robosuite
+from l1flow_agents.layouts import LAYOUTS
 
 LIFTED = 0.04  # a stacked cube's centre is higher above the table
 
@@ -27,9 +28,9 @@ def anywhere(names: str, reach: float) -> dict[str, Placement]:
 
 
 class StackScene(Scene):
-    object_dim = 23
+    layout = LAYOUTS["Stack_D0-v0"]
     variants = {"D0": Variant(anywhere("AB", 0.08)), "D1": Variant(anywhere("AB", 0.20), full_view=True)}
-    subtasks = (
+    subtasks: ClassVar[tuple[Subtask, ...]] = (
         Subtask("cubeA", "grasp", (10, 20), **NEAREST),
         Subtask("cubeB", None, **NEAREST),
     )
@@ -49,12 +50,8 @@ class StackScene(Scene):
         return {"grasp": self.grasped("cubeA")}
 
     def observations(self) -> Observations:
-        """Poses of both cubes, the way from the gripper to each, and from A to B; world axes."""
-        return {
-            "cubeA_pos": lambda: self.position("cubeA"),
-            "cubeA_quat": lambda: self.quaternion("cubeA"),
-            "cubeB_pos": lambda: self.position("cubeB"),
-            "cubeB_quat": lambda: self.quaternion("cubeB"),
+        """Also the way from the gripper to each cube, and from A to B; world axes."""
+        return super().observations() | {
             "gripper_to_cubeA": lambda: self.position("cubeA") - self.eef_position(),
             "gripper_to_cubeB": lambda: self.position("cubeB") - self.eef_position(),
             "cubeA_to_cubeB": lambda: self.position("cubeB") - self.position("cubeA"),

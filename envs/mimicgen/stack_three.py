@@ -8,12 +8,13 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.scene import Observations
 from l1flow_agents.envs.mimicgen.spec import NEAREST, Subtask, Variant
 from l1flow_agents.envs.mimicgen.stack import StackScene, anywhere, cube
+from l1flow_agents.layouts import LAYOUTS
 
 LIFTED_TWICE = 0.08  # the third cube's centre is higher above the table
 
 
 class StackThreeScene(StackScene):
-    object_dim = 39
+    layout = LAYOUTS["StackThree_D0-v0"]
     variants = {"D0": Variant(anywhere("ABC", 0.10)), "D1": Variant(anywhere("ABC", 0.20), full_view=True)}
     subtasks = (
         Subtask("cubeA", "grasp_1", (10, 20), **NEAREST),
@@ -38,8 +39,6 @@ class StackThreeScene(StackScene):
     def observations(self) -> Observations:
         """Stack's, and the same of C; ``cubeB_to_cubeC`` points from C to B, as in the published data."""
         return super().observations() | {
-            "cubeC_pos": lambda: self.position("cubeC"),
-            "cubeC_quat": lambda: self.quaternion("cubeC"),
             "gripper_to_cubeC": lambda: self.position("cubeC") - self.eef_position(),
             "cubeA_to_cubeC": lambda: self.position("cubeC") - self.position("cubeA"),
             "cubeB_to_cubeC": lambda: self.position("cubeB") - self.position("cubeC"),

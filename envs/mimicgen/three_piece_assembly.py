@@ -11,6 +11,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.objects import Geom, cells, composite, wood
 from l1flow_agents.envs.mimicgen.scene import Scene
 from l1flow_agents.envs.mimicgen.spec import Placement, Range, Subtask, Variant
+from l1flow_agents.layouts import LAYOUTS
 
 APART = 0.02  # middles are nearer to each other than this, horizontally
 SEAT, SEAT_ERROR = 4 * 0.020, 0.02  # height of piece 2 over the base, and how far off it may be
@@ -55,7 +56,7 @@ def placed(base_reach: Range, base_yaw: Range, piece_yaw: Range) -> Variant:
 
 
 class ThreePieceAssemblyScene(Scene):
-    object_dim = 42
+    layout = LAYOUTS["ThreePieceAssembly_D0-v0"]
     variants = {
         "D0": placed(0.0, 0.0, math.pi / 2),
         "D1": placed((-0.22, 0.22), 0.0, math.pi / 2),

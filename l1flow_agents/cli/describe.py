@@ -16,6 +16,7 @@ from l1flow_agents.envs import ENVS
 from l1flow_agents.experiments.run import config_names
 from l1flow_agents.methods import METHODS
 from l1flow_agents.networks import NETWORKS
+from l1flow_agents.provenance import versions
 
 
 def describe(name: str | None = None) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def describe(name: str | None = None) -> dict[str, Any]:
 
 def installation() -> dict[str, Any]:
     return {
-        "versions": {"python": platform.python_version(), **checkpoint.versions()},
+        "versions": {"python": platform.python_version(), **versions()},
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "cores": os.cpu_count(),
         "environments": sorted(ENVS),

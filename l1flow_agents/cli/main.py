@@ -212,7 +212,8 @@ def run_distill(arguments: argparse.Namespace) -> int:
     run_dir = Path(arguments.run_dir or Path("runs") / arguments.method)
     agent = run_experiment(experiment, run_dir, arguments.device)
     print(f"agent: {run_dir / 'agent'}")
-    print(f"extra training: {agent.num_timesteps} steps beside the {agent.teacher['steps_done']} of its teacher")
+    taught = agent.provenance.teacher["steps_done"]
+    print(f"extra training: {agent.num_timesteps} steps beside the {taught} of its teacher")
     return 0
 
 

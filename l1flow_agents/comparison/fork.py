@@ -34,7 +34,8 @@ class Fork:
         """(n_ways, 16, 2): the expert's plans without their noise."""
         turns = TURN * (np.arange(self.n_ways) - (self.n_ways - 1) / 2)
         headings = angle + turns[:, None] * (np.arange(HORIZON) >= STRAIGHT)
-        return STRIDE * np.stack([np.cos(headings), np.sin(headings)], axis=-1).cumsum(axis=1)
+        steps = STRIDE * np.stack([np.cos(headings), np.sin(headings)], axis=-1)
+        return np.cumsum(steps, axis=1)
 
     def demonstrations(self, n: int, seed: int = 0) -> Episodes:
         """``n`` plans under random angles, each an episode of 16 steps, of which only the first window is whole."""
@@ -83,4 +84,4 @@ class Modes:
 
 
 def _apart(plans: np.ndarray, way: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.square(plans - way).mean(axis=(-2, -1))) / NOISE
+    return np.asarray(np.sqrt(np.square(plans - way).mean(axis=(-2, -1))) / NOISE)

@@ -71,7 +71,8 @@ class Job:
         if self.n_curve:
             every = max(total_steps // self.n_curve, 1)
             experiment["evaluation"] = {"every": every, "n_episodes": self.curve_episodes, "n_envs": 1}
-        return plain(experiment)
+        described: dict[str, Any] = plain(experiment)
+        return described
 
 
 def run_job(job: Job) -> Path:
@@ -92,7 +93,7 @@ def run_job(job: Job) -> Path:
     agent = run_experiment(experiment, job.run_dir, "cpu", progress_bar=False)
     rows = {}
     for row, settings in job.system.rows().items():
-        rows[row] = score(job, row, agent.with_method_settings(**settings))
+        rows[row] = score(job, row, agent.with_settings(method_kwargs=settings))
     record = {
         "system": job.system.name,
         "seed": job.seed,
@@ -102,7 +103,7 @@ def run_job(job: Job) -> Path:
         "parameters": sum(tensor.numel() for tensor in agent.policy.kept_state().values()),
         "total_steps": agent.num_timesteps,
         "training_seconds": training_seconds(job.run_dir)[-1][1],
-        "teacher": agent.teacher,
+        "teacher": plain(agent.provenance.teacher),
         "curve": curve(job.run_dir),
         "rows": rows,
     }
@@ -118,7 +119,7 @@ def score(job: Job, row: str, agent: L1FlowAgent) -> dict[str, Any]:
     found = json.loads(path.read_text())
     episodes = found["episodes"]
     return {
-        "method_kwargs": dict(agent.settings["method_kwargs"]),
+        "method_kwargs": plain(agent.settings.method_kwargs),
         "network_evaluations": agent.policy.method.network_evaluations,
         "scores": [round(episode["score"], 4) for episode in episodes],
         "successes": [int(episode["success"]) for episode in episodes],

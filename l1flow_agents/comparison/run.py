@@ -10,7 +10,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from l1flow_agents import checkpoint
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.comparison.jobs import RESULT, Job, run_job
 from l1flow_agents.comparison.latency import latencies
@@ -23,6 +22,7 @@ from l1flow_agents.experiments.run import read_experiment
 from l1flow_agents.files import write_atomically
 from l1flow_agents.methods import METHODS
 from l1flow_agents.parallel import in_order, on_cluster
+from l1flow_agents.provenance import versions
 
 
 def compare(
@@ -87,7 +87,7 @@ def compare(
         "env": spec.id,
         "budget": jobs[0].budget,
         "n_episodes": n_episodes,
-        "versions": checkpoint.versions(),
+        "versions": versions(),
         "latency_seconds": latencies(agents_of(folder, results)),
         "results": results,
     }
@@ -122,5 +122,5 @@ def agents_of(folder: Path, results: list[dict[str, Any]]) -> dict[str, L1FlowAg
     agents: dict[str, L1FlowAgent] = {}
     for one in results:
         agent = L1FlowAgent.load(folder / "runs" / f"{one['system']}-seed{one['seed']}" / "agent", device="cpu")
-        agents |= {name: agent.with_method_settings(**row["method_kwargs"]) for name, row in one["rows"].items()}
+        agents |= {name: agent.with_settings(method_kwargs=row["method_kwargs"]) for name, row in one["rows"].items()}
     return agents

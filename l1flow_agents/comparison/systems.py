@@ -11,6 +11,7 @@ from typing import Any
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
+from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import build, check_names, choose
 from l1flow_agents.safe_yaml import UnreadableYaml, one_line, read_yaml
 from l1flow_agents.training import TrainingConfig
@@ -91,6 +92,7 @@ def _check(path: Path, system: System, systems: Mapping[str, System]) -> None:
     TrainingConfig.from_settings(dict(system.training))
     for row, settings in system.rows().items():
         build(cls, what=f"{where}: {row}", settings=settings)
+        check_sampler_only(f"{where}: {row}", cls, system.method_kwargs, settings)
     if bool(cls.teachers) != (system.teacher is not None):
         raise ConfigError(f"{where}: expected {'a teacher' if cls.teachers else 'no teacher'} for {system.method}")
     if system.teacher is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from l1flow_agents.data.replay_zarr import read_replay_zarr
 from l1flow_agents.errors import DatasetError, DownloadError
+from l1flow_agents.files import replaced_folder
 from l1flow_agents.names import choose
 
 BLOCK = 1 << 20
@@ -83,13 +83,12 @@ def download(
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{name}.zip.part"
     fetch(url or published.url, archive, progress_bar)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as scratch:
-        unpack(archive, Path(scratch), published.member)
-        found = read_replay_zarr(Path(scratch) / published.member, keys=["state", "agent_pos"]).fingerprint
+    with replaced_folder(target) as scratch:
+        unpack(archive, scratch, published.member)
+        found = read_replay_zarr(scratch, keys=["state", "agent_pos"]).fingerprint
         if found != published.fingerprint:
             archive.unlink()
             raise DownloadError(f"{url or published.url}: content hash {found}, expected {published.fingerprint}")
-        os.replace(Path(scratch) / published.member, target)
     archive.unlink()
     return target
 
@@ -124,13 +123,16 @@ def fetch(url: str, path: Path, progress_bar: bool) -> None:
 
 
 def unpack(archive: Path, folder: Path, member: str) -> None:
-    """Extract the files below ``member``; a damaged archive is deleted and refused."""
+    """Extract what is below ``member`` into ``folder``; a damaged archive is deleted and refused."""
     try:
         with zipfile.ZipFile(archive) as zipped:
-            names = [name for name in zipped.namelist() if name.startswith(member + "/")]
-            if not names:
+            files = [file for file in zipped.infolist() if file.filename.startswith(member + "/")]
+            if not files:
                 raise DownloadError(f"{archive}: no {member!r} inside, found {zipped.namelist()[:3]}")
-            zipped.extractall(folder, names)  # checks every CRC, and keeps inside the folder
+            for file in files:
+                file.filename = file.filename.removeprefix(member + "/")
+                if file.filename:  # not the folder itself
+                    zipped.extract(file, folder)  # checks its CRC, and keeps inside the folder
     except (zipfile.BadZipFile, EOFError, shutil.Error) as error:
         archive.unlink()
         raise DownloadError(f"{archive}: not a whole zip file ({error}); deleted, download again") from error

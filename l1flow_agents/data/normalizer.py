@@ -88,7 +88,8 @@ class _Affine(nn.Module):
         constant = high - low < MIN_RANGE
         scale = np.where(constant, 1.0, 2 / np.where(constant, 1.0, high - low))
         offset = np.where(constant, -low, -1 - low * scale)
-        scale[self.fixed], offset[self.fixed] = 1.0, 0.0
+        if self.fixed:  # a box of no axes has no indices
+            scale[self.fixed], offset[self.fixed] = 1.0, 0.0
         self.scale.copy_(torch.from_numpy(scale))
         self.offset.copy_(torch.from_numpy(offset))
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
-from numpy.typing import ArrayLike
 
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.image_cache import cached_images
+from l1flow_agents.demonstration import Demonstration, flat
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.files import sync
+from l1flow_agents.files import replacing, sync
 
 
 class RawDemo(NamedTuple):
@@ -286,7 +286,7 @@ class RobomimicWriter:
 
         with RobomimicWriter("lift.hdf5", env_args) as writer:
             while len(writer) < 200:
-                writer.append(**demonstration(seed=len(writer)))
+                writer.append(demonstration(seed=len(writer)))
     """
 
     def __init__(
@@ -316,50 +316,13 @@ class RobomimicWriter:
     def __exit__(self, *exception: object) -> None:
         self.close()  # also after an error: what was appended is whole
 
-    def append(
-        self,
-        observations: Mapping[str, ArrayLike],
-        actions: ArrayLike,
-        states: ArrayLike,
-        rewards: ArrayLike,
-        dones: ArrayLike,
-        model_file: str | None = None,
-        next_observations: Mapping[str, ArrayLike] | None = None,
-        extra: Mapping | None = None,
-        attributes: Mapping[str, str | int | float] | None = None,
-    ) -> None:
-        """Add one demonstration of T steps; it is safe on disk when this returns.
-
-        Args:
-            observations: (T, *shape) a key, before each action; images uint8 (T, H, W, C).
-            actions: (T, action_dim).
-            states: (T, S), the flattened simulator state before each action.
-            rewards: (T,) after each action.
-            dones: (T,) after each action.
-            model_file: the episode's MJCF XML.
-            next_observations: as ``observations``, after each action; robomimic's trainer reads them by default.
-            extra: further arrays of any length in nested mappings, such as MimicGen's ``datagen_info``.
-            attributes: of the demonstration, such as the seed it came from.
+    def append(self, demonstration: Demonstration) -> None:
+        """Add one demonstration; it is safe on disk when this returns.
 
         Raises:
-            DatasetError: lengths disagree, a value is not finite, or keys and shapes are not those of the others.
+            DatasetError: its keys and shapes are not those of the others.
         """
-        arrays = {
-            "actions": np.asarray(actions, np.float64),
-            "states": np.asarray(states, np.float64),
-            "rewards": np.asarray(rewards, np.float64),
-            "dones": np.asarray(dones, np.int64),
-            **_flat({"obs": observations, "next_obs": next_observations or {}}),
-        }
-        name = f"demo_{self._first + self._n_parts}"
-        for key, array in arrays.items():
-            if array.shape[:1] != arrays["actions"].shape[:1]:
-                raise DatasetError(
-                    f"{self.path}: {name}: key {key!r} is {array.shape}, expected ({len(arrays['actions'])}, ...) "
-                    "as actions have"
-                )
-            if array.dtype != np.uint8 and not np.isfinite(array).all():
-                raise DatasetError(f"{self.path}: {name}: key {key!r} holds a NaN or infinity")
+        arrays, name = demonstration.steps(), f"demo_{self._first + self._n_parts}"
         layout = {key: (array.shape[1:], array.dtype) for key, array in arrays.items()}
         if self._layout not in (None, layout):
             raise DatasetError(f"{self.path}: {name}: expected {self._layout} as the others have, found {layout}")
@@ -367,17 +330,17 @@ class RobomimicWriter:
             self.parts.mkdir(parents=True)
             sync(self.parts.parent)
         part = self._part(self._first + self._n_parts)
-        with _replacing(part, self.parts) as temporary, h5py.File(temporary, "w") as file:
+        with replacing(part, self.parts) as temporary, h5py.File(temporary, "w") as file:
             demo = file.create_group(f"data/{name}")
-            for key, array in {**arrays, **_flat(extra or {})}.items():
+            for key, array in {**arrays, **flat(demonstration.extra)}.items():
                 is_image = array.dtype == np.uint8 and array.ndim == 4
                 # A frame a chunk: random access decompresses no more than it needs.
                 packing = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
                 demo.create_dataset(key, data=array, **(packing if is_image else {}))
-            demo.attrs["num_samples"] = len(arrays["actions"])
-            demo.attrs.update(attributes or {})
-            if model_file is not None:
-                demo.attrs["model_file"] = model_file
+            demo.attrs["num_samples"] = len(demonstration)
+            demo.attrs.update(demonstration.attributes)
+            if demonstration.model_file is not None:
+                demo.attrs["model_file"] = demonstration.model_file
             self._describe(file)
         self._layout = layout
         self._n_parts += 1
@@ -396,7 +359,7 @@ class RobomimicWriter:
     def close(self) -> None:
         """Merge what was appended into ``path``. Appending may go on; closing again then merges the rest."""
         if self._n_parts:
-            with _replacing(self.path, self.parts) as temporary:
+            with replacing(self.path, self.parts) as temporary:
                 if self.path.exists():
                     shutil.copyfile(self.path, temporary)
                 with h5py.File(temporary, "a") as file:
@@ -455,22 +418,3 @@ def _differences(expected: Mapping, found: Mapping, prefix: str = "") -> dict[st
         elif one != other:
             differing[prefix + key] = one, other
     return differing
-
-
-def _flat(tree: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
-    """Nested mappings as one, with keys ``a/b/c``."""
-    flat: dict[str, np.ndarray] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}/") if isinstance(value, Mapping) else {prefix + key: np.asarray(value)}
-    return flat
-
-
-@contextmanager
-def _replacing(path: Path, scratch: Path) -> Iterator[Path]:
-    """A temporary name in ``scratch`` that takes the place of ``path`` when the block has written it, synced."""
-    temporary = scratch / f"{path.name}.tmp"
-    temporary.unlink(missing_ok=True)
-    yield temporary
-    sync(temporary)
-    os.replace(temporary, path)
-    sync(path.parent)  # the new name

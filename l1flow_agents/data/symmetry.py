@@ -10,6 +10,7 @@ import numpy as np
 from l1flow_agents.data.chunks import Chunks
 from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.layouts import LAYOUTS, Layout
 
 Map = Callable[[str, np.ndarray], np.ndarray]
 
@@ -30,6 +31,7 @@ class Symmetry:
 
 
 WORLD = 512  # side of PushT's world, pixels
+PUSHT = LAYOUTS["PushT-v0"]
 
 
 def mirror_pusht(key: str, value: np.ndarray) -> np.ndarray:
@@ -42,25 +44,28 @@ def mirror_pusht(key: str, value: np.ndarray) -> np.ndarray:
         return np.swapaxes(value, -3, -2)[..., ::-1, ::-1, :]
     if key in ("agent_pos", ACTION):
         return WORLD - value[..., ::-1]
-    mirrored = value.copy()  # state: agent x, y, block x, y, angle
-    mirrored[..., 0:2] = WORLD - value[..., 1::-1]
-    mirrored[..., 2:4] = WORLD - value[..., 3:1:-1]
-    mirrored[..., 4] = (np.pi / 2 - value[..., 4]) % (2 * np.pi)
+    mirrored = value.copy()
+    for place in (PUSHT["agent_pos"], PUSHT["block_pos"]):
+        mirrored[..., place] = WORLD - value[..., place][..., ::-1]
+    mirrored[..., PUSHT["block_angle"]] = (np.pi / 2 - value[..., PUSHT["block_angle"]]) % (2 * np.pi)
     return mirrored
 
 
-def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Map:
+FLIPPED = {3: [1], 4: [1, 3]}  # of a vector, of a quaternion: the numbers whose signs change in the mirror
+
+
+def mirror_table(layout: Layout) -> Map:
     """A scene of one arm reflected at the plane y = 0 through the middle of arm and table, for delta actions.
 
     A vector (x, y, z) becomes (x, -y, z), a turn (a, b, c) becomes (-a, b, -c), and a quaternion xyzw (x, -y, z, -w):
-    every object must look the same mirrored at its own plane y = 0, as hand, cube and nut do. ``vectors`` and
-    ``quaternions``: where they begin in the observation ``object``.
+    every object must look the same mirrored at its own plane y = 0, as hand, cube and nut do. ``layout``: of the
+    observation ``object``.
     """
     flipped = {
-        "robot0_eef_pos": [1],
-        "robot0_eef_quat": [1, 3],
+        "robot0_eef_pos": FLIPPED[3],
+        "robot0_eef_quat": FLIPPED[4],
         "robot0_gripper_qpos": [0, 1],  # and exchanged, below
-        "object": [first + 1 for first in vectors] + [first + i for first in quaternions for i in (1, 3)],
+        "object": [layout[part].start + i for part, size in layout.sizes.items() for i in FLIPPED[size]],
         ACTION: [1, 3, 5],
     }
 
@@ -72,10 +77,10 @@ def mirror_table(vectors: Sequence[int], quaternions: Sequence[int]) -> Map:
     return mirror
 
 
-def turn(firsts: Sequence[int], quarters: int) -> Map:
+def turn(quaternions: Sequence[slice], quarters: int) -> Map:
     """An object turned about its own z axis where that does not show, as a cube by a quarter.
 
-    Its quaternions xyzw begin at ``firsts`` in the observation ``object``.
+    ``quaternions``: where its quaternions xyzw are in the observation ``object``.
     """
     cosine, sines = np.cos(quarters * np.pi / 4), np.sin(quarters * np.pi / 4) * np.array([1, -1, 1, -1])
 
@@ -83,35 +88,36 @@ def turn(firsts: Sequence[int], quarters: int) -> Map:
         if key != "object":
             return value
         result = value.copy()
-        for first in firsts:
-            quaternion = value[..., first : first + 4]
-            result[..., first : first + 4] = cosine * quaternion + sines * quaternion[..., [1, 0, 3, 2]]
+        for part in quaternions:
+            quaternion = value[..., part]
+            result[..., part] = cosine * quaternion + sines * quaternion[..., [1, 0, 3, 2]]
         return result
 
     return turned
 
 
-def shift(vectors: Sequence[int], x: float, y: float) -> Map:
-    """Hand and objects moved together over the table, metres; positions of objects begin at ``vectors`` in ``object``.
+def shift(layout: Layout, x: float, y: float) -> Map:
+    """Hand and objects moved together over the table, metres; ``layout``: of the observation ``object``.
 
     The same delta actions lead to the same end there, but for an arm that reaches its limits.
     """
+    starts = {"robot0_eef_pos": [0], "object": layout.starts(*(f"{name}_pos" for name in layout.objects))}
     by = np.array([x, y])
 
     def shifted(key: str, value: np.ndarray) -> np.ndarray:
-        if key not in ("object", "robot0_eef_pos"):
+        if key not in starts:
             return value
         result = value.copy()
-        for first in vectors if key == "object" else [0]:
+        for first in starts[key]:
             result[..., first : first + 2] += by
         return result
 
     return shifted
 
 
-def shifts(vectors: Sequence[int], *more: float) -> list[Map]:
+def shifts(layout: Layout, *more: float) -> list[Map]:
     """Along x and along y by all sums of 3, 6 and -9 cm and ``more``, each taken or not: up to 9 cm and more."""
-    return [shift(vectors, *by) for d in (0.03, 0.06, -0.09, *more) for by in ((d, 0), (0, d))]
+    return [shift(layout, *by) for d in (0.03, 0.06, -0.09, *more) for by in ((d, 0), (0, d))]
 
 
 def one_after_another(*maps: Map) -> Map:
@@ -125,33 +131,36 @@ def one_after_another(*maps: Map) -> Map:
     return apply
 
 
-def arm(object_dim: int) -> dict[str, tuple[int, ...]]:
+def arm(layout: Layout) -> dict[str, tuple[int, ...]]:
     """Shapes of state observations and actions of a task of one arm."""
     hand = {"robot0_eef_pos": (3,), "robot0_eef_quat": (4,), "robot0_gripper_qpos": (2,)}
-    return {**hand, "object": (object_dim,), ACTION: (7,)}
+    return {**hand, "object": (layout.dim,), ACTION: (7,)}
 
 
-CUBES = (3, 10, 26)  # StackThree's quaternions
+SQUARE = LAYOUTS["Square_D2-v0"]
+CUBES = LAYOUTS["StackThree_D1-v0"]
+PIECES = LAYOUTS["ThreePieceAssembly_D2-v0"]
 SYMMETRIES = {
-    "pusht": Symmetry((mirror_pusht,), {"image": (96, 96, 3), "agent_pos": (2,), "state": (5,), ACTION: (2,)}),
-    "square": Symmetry((mirror_table(vectors=(0, 7, 14), quaternions=(3, 10)), *shifts((0, 14))), arm(17)),
+    "pusht": Symmetry((mirror_pusht,), {"image": (96, 96, 3), "agent_pos": (2,), "state": (PUSHT.dim,), ACTION: (2,)}),
+    "square": Symmetry((mirror_table(SQUARE), *shifts(SQUARE)), arm(SQUARE)),
     "stackthree": Symmetry(
         (
-            mirror_table(vectors=(0, 7, 14, 17, 20, 23, 30, 33, 36), quaternions=CUBES),
-            *(turn([first], quarters) for first in CUBES for quarters in (1, 2)),
-            *shifts((0, 7, 23)),
+            mirror_table(CUBES),
+            *(turn([CUBES[cube]], quarters) for cube in CUBES.quaternions for quarters in (1, 2)),
+            *shifts(CUBES),
         ),
-        arm(39),
+        arm(CUBES),
     ),
     "threepieceassembly": Symmetry(
         (
             one_after_another(
-                mirror_table(vectors=range(0, 42, 7), quaternions=range(3, 42, 7)),
-                turn((17, 24, 31, 38), 2),  # pieces look the same, and lie between 0 and 180 degrees again
+                mirror_table(PIECES),
+                # pieces look the same, and lie between 0 and 180 degrees again
+                turn([PIECES[part] for part in PIECES.quaternions if part.startswith("piece_")], 2),
             ),
-            *shifts((0, 14, 28), 0.12, -0.12),
+            *shifts(PIECES, 0.12, -0.12),
         ),
-        arm(42),
+        arm(PIECES),
     ),
 }
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import closing
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -14,14 +15,18 @@ import numpy as np
 from tqdm import tqdm
 
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.demonstration import Demonstration
+from l1flow_agents.demonstrations.recording import make_env, record_episode
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.experts import make_expert
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.parallel import in_order
+from l1flow_agents.parallel import Worker, in_order_by
 from l1flow_agents.seeds import COLLECTION_SEED
-from l1flow_agents.wrappers import RecordRollouts
 
 HOPELESS = 50  # episodes without any success before a collection gives up
+
+Run = Callable[[int], Demonstration | None]
+"""The episode that starts from a seed; None if it failed."""
 
 
 class Collected(NamedTuple):
@@ -58,10 +63,9 @@ def collect(
     check_wanted(n_demos, n_workers, seed)
     env_id = find_spec(env_id).id
     make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
-    with RobomimicWriter(output, recorder(env_id).unwrapped.env_args()) as writer:
-        return fill(
-            writer, partial(run_expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert"
-        )
+    env: Any = make_env(env_id).unwrapped
+    with RobomimicWriter(output, env.env_args()) as writer:
+        return fill(writer, partial(expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert")
 
 
 def check_wanted(n_demos: int, n_workers: int, seed: int) -> None:
@@ -71,19 +75,23 @@ def check_wanted(n_demos: int, n_workers: int, seed: int) -> None:
 
 def fill(
     writer: RobomimicWriter,
-    run: Callable[[int], dict[str, Any] | None],
+    worker: Worker[int, Demonstration | None],
     n_demos: int,
     n_workers: int,
     seed: int,
     progress_bar: bool,
     who: str,
 ) -> Collected:
-    """Append ``run(seed)``, ``run(seed + 1)`` and so on, where they are not None, until there are ``n_demos``.
+    """Append the episodes from ``seed``, ``seed + 1`` and so on that are not None until there are ``n_demos``.
 
-    Continues after the last seed that ``writer`` has. ``who`` is blamed where nothing succeeds.
+    Continues after the last seed that ``writer`` has.
+
+    Args:
+        worker: yields what runs an episode.
+        who: is blamed where nothing succeeds.
     """
     first = _next_seed(writer, seed)
-    episodes = in_order(run, count(first), n_workers)
+    episodes = in_order_by(worker, count(first), n_workers)
     with (
         closing(episodes),
         tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar,
@@ -93,7 +101,7 @@ def fill(
                 break
             demo = next(episodes)
             if demo is not None:
-                writer.append(**{**demo, "attributes": {**demo.get("attributes", {}), "seed": seed + n_episodes - 1}})
+                writer.append(replace(demo, attributes={**demo.attributes, "seed": seed + n_episodes - 1}))
                 bar.update()
             elif not len(writer) and n_episodes >= HOPELESS:
                 raise DatasetError(f"{who} failed in all of {n_episodes} episodes")
@@ -111,29 +119,14 @@ def _next_seed(writer: RobomimicWriter, first: int) -> int:
     return int(found[1]) + 1
 
 
-def run_expert(env_id: str, seed: int) -> dict[str, Any] | None:
-    """The expert's episode from ``reset(seed=seed)``, as arguments of `RobomimicWriter.append`; None if it failed."""
-    env, kept = recorder(env_id), Kept()
-    env.writer = kept
-    observation, _ = env.reset(seed=seed)
-    expert = make_expert(env_id, np.random.default_rng([seed, 1]))  # a stream of its own, not the environment's
-    ended = False
-    while not ended:
-        observation, _, terminated, truncated, _ = env.step(expert.act(observation))
-        ended = terminated or truncated
-    return kept.demo
+@contextmanager
+def expert(env_id: str) -> Iterator[Run]:
+    """Runs the expert's episodes, in one environment: building a simulator takes longer than an episode."""
+    with closing(make_env(env_id)) as env:
+        yield partial(run_expert, env, env_id)
 
 
-class Kept:
-    """The one demonstration of an episode, if it was kept."""
-
-    demo: dict[str, Any] | None = None
-
-    def append(self, **demo: Any) -> None:
-        self.demo = demo
-
-
-@cache
-def recorder(env_id: str) -> RecordRollouts:
-    """One environment a process: building a simulator takes longer than an episode."""
-    return RecordRollouts(gym.make(env_id, obs_type="state"), Kept(), keep="success")
+def run_expert(env: gym.Env, env_id: str, seed: int) -> Demonstration | None:
+    """The expert's episode from ``reset(seed=seed)``; None if it failed."""
+    rng = np.random.default_rng([seed, 1])  # a stream of its own, not the environment's
+    return record_episode(env, make_expert(env_id, rng).act, seed)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from l1flow_agents.data.robomimic_hdf5 import (
     read_env_args,
     read_filter_keys,
 )
+from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.demonstrations.playback import begin, blamed, demo_for, last_step, make_simulation, simulation
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.parallel import in_order
+from l1flow_agents.parallel import in_order_by
 from l1flow_agents.rotations import POSE, matrix_to_axis_angle, pose_to_rotation_6d
 
 ACTIONS = ("same", "absolute", "rotation-6d")
@@ -77,18 +79,26 @@ def add_observations(
     described = make_simulation(path, env_args, **settings, **control).env_args()
     with RobomimicWriter(output, described, filter_keys) as writer:
         _check_same(path, names, writer, json.dumps({**settings, "actions": actions}))
-        one = partial(observe_demo, os.fspath(path), json.dumps(env_args), json.dumps(settings), actions)
-        demos = in_order(one, names[len(writer) :], n_workers)
+        worker = partial(observer, os.fspath(path), env_args, settings, actions)
+        demos = in_order_by(worker, names[len(writer) :], n_workers)
         with tqdm(total=len(names), initial=len(writer), unit="demo", disable=not progress_bar) as bar:
             for demo in demos:
-                writer.append(**demo)
+                writer.append(demo)
                 bar.update()
         return len(writer)
 
 
-def observe_demo(path: str, env_args: str, settings: str, form: str, name: str) -> dict[str, Any]:
-    """One demonstration as arguments of `RobomimicWriter.append`."""
-    env = simulation(path, env_args, settings)
+@contextmanager
+def observer(
+    path: str, env_args: dict[str, Any], settings: dict[str, Any], form: str
+) -> Iterator[Callable[[str], Demonstration]]:
+    """Observes demonstrations by their names; ``form`` of the actions."""
+    made_with = json.dumps({**settings, "actions": form})
+    with simulation(path, env_args, **settings) as env:
+        yield partial(observe_demo, path, env, form, made_with)
+
+
+def observe_demo(path: str, env: RobosuiteEnv, form: str, made_with: str, name: str) -> Demonstration:
     with blamed(path, name):
         demo, actions = demo_for(path, name, env)
         begin(env, demo)
@@ -107,17 +117,17 @@ def observe_demo(path: str, env_args: str, settings: str, form: str, name: str) 
     past = {key: np.stack([one[key] for one in observations]) for key in observations[0]}
     rewards = np.array(successes[1:]) if demo.rewards is None else demo.rewards
     dones = np.array([*successes[1:-1], True]) if demo.dones is None else demo.dones
-    return {
-        "observations": {key: array[:-1] for key, array in past.items()},
-        "next_observations": {key: array[1:] for key, array in past.items()},
-        "actions": pose_to_rotation_6d(converted) if form == "rotation-6d" else converted,
-        "states": demo.states,
-        "rewards": rewards,
-        "dones": dones,
-        "model_file": demo.model_file,
-        "extra": demo.extra,
-        "attributes": {**demo.attributes, MADE_WITH: json.dumps({**json.loads(settings), "actions": form})},
-    }
+    return Demonstration(
+        observations={key: array[:-1] for key, array in past.items()},
+        next_observations={key: array[1:] for key, array in past.items()},
+        actions=pose_to_rotation_6d(converted) if form == "rotation-6d" else converted,
+        states=demo.states,
+        rewards=rewards,
+        dones=dones,
+        model_file=demo.model_file,
+        extra=demo.extra,
+        attributes={**demo.attributes, MADE_WITH: made_with},
+    )
 
 
 def absolute(env: RobosuiteEnv, action: np.ndarray) -> np.ndarray:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.envs.robosuite_internals import robosuite
 from l1flow_agents.envs.robosuite_tasks import env_from_args
 from l1flow_agents.errors import ConfigError, DatasetError
-from l1flow_agents.parallel import in_order
+from l1flow_agents.parallel import in_order_by
 from l1flow_agents.rotations import POSE, POSE_6D, matrix_to_axis_angle, pose_to_axis_angle, quaternion_to_matrix
 
 ASSETS = f"{Path(robosuite.__file__).parent}/models/assets/"
@@ -69,12 +68,19 @@ def replay(
     """
     env_args = read_env_args(path)
     make_simulation(path, env_args)  # what is wrong with it is found here, before any process starts
-    one = partial(replay_demo, os.fspath(path), json.dumps(env_args))
-    return in_order(one, islice(demo_names(path, filter_key), n_demos), n_workers)
+    return in_order_by(
+        partial(replayer, os.fspath(path), env_args), islice(demo_names(path, filter_key), n_demos), n_workers
+    )
 
 
-def replay_demo(path: str, env_args: str, name: str) -> Replayed:
-    env = simulation(path, env_args)
+@contextmanager
+def replayer(path: str, env_args: dict[str, Any]) -> Iterator[Callable[[str], Replayed]]:
+    """Replays demonstrations by their names."""
+    with simulation(path, env_args) as env:
+        yield partial(replay_demo, path, env)
+
+
+def replay_demo(path: str, env: RobosuiteEnv, name: str) -> Replayed:
     with blamed(path, name):
         demo, actions = demo_for(path, name, env)
         begin(env, demo)
@@ -94,12 +100,12 @@ def replay_demo(path: str, env_args: str, name: str) -> Replayed:
 # ---- what `add_observations` shares --------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=1)
-def simulation(path: str, env_args: str, settings: str = "{}") -> RobosuiteEnv:
-    """One a process: building a simulator takes longer than an episode. Arguments are JSON."""
-    env = make_simulation(path, json.loads(env_args), **json.loads(settings))
-    env.reset(seed=0)
-    return env
+@contextmanager
+def simulation(path: str, env_args: dict[str, Any], **settings: Any) -> Iterator[RobosuiteEnv]:
+    """The environment of a file, after a reset; for many episodes, since building a simulator takes longer than one."""
+    with closing(make_simulation(path, env_args, **settings)) as env:
+        env.reset(seed=0)
+        yield env
 
 
 def make_simulation(path: str | os.PathLike, env_args: dict[str, Any], **settings: Any) -> RobosuiteEnv:

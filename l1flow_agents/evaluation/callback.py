@@ -15,7 +15,7 @@ class ScoreCallback(BaseCallback):
     Args:
         every: gradient steps between evaluations.
         n_episodes, n_envs: as in `evaluate`.
-        seed: first validation seed; keep away from the test seeds, 100000 and up.
+        seed: first validation seed; keep away from the test seeds, 1000000 and up.
     """
 
     def __init__(

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from l1flow_agents import checkpoint
 from l1flow_agents.files import write_atomically
+from l1flow_agents.provenance import versions
 
 FEW_EPISODES = 50  # below this an interval is too wide to compare agents
 
@@ -95,7 +95,7 @@ class EvaluationResult:
             "seconds": round(self.seconds, 2),
             "n_envs": self.n_envs,
             "videos": self.videos,
-            "versions": checkpoint.versions(),
+            "versions": versions(),
             "episodes": [asdict(episode) for episode in self.episodes],
         }
 

@@ -12,12 +12,13 @@ import numpy as np
 from tqdm import tqdm
 
 from l1flow_agents import checkpoint
-from l1flow_agents.agent import L1FlowAgent, check_same_spaces
+from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError, WorkerError
 from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
 from l1flow_agents.evaluation.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
 from l1flow_agents.seeds import TEST_SEED
+from l1flow_agents.spaces import check_same_spaces
 from l1flow_agents.video import VideoRecorder
 
 
@@ -158,7 +159,8 @@ class _Evaluation:
             worker.send("run", chunk[:n_executed].astype(self.agent.action_space.dtype, copy=False), chunk)
 
     def _greet(self, hello: Hello) -> None:
-        check_same_spaces(Path(self.setup.env_id), self.agent, (hello.observation_space, hello.action_space))
+        offered = (hello.observation_space, hello.action_space)
+        check_same_spaces(Path(self.setup.env_id), self.agent.spaces_by_key, self.agent.action_space, offered)
         if self.setup.overlay and not hello.can_overlay:
             raise ConfigError(
                 f"{self.setup.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay"

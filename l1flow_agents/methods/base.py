@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.names import check_names
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``network(x, t, cond)``: x (batch, horizon, action_dim), t (batch,) in [0, 1], cond (batch, cond_dim)."""
@@ -24,11 +26,13 @@ class Method(nn.Module, ABC):
     Attributes:
         teachers: names of the methods that this one can be distilled from; empty: it learns from data alone.
         helper: a network that only training needs; it learns ``helper_rate`` times as fast, and `save` leaves it out.
+        sampler_settings: names of the settings that only `sample` reads; trained weights may be used under others.
     """
 
     teachers: ClassVar[tuple[str, ...]] = ()
     helper: nn.Module | None
     helper_rate: ClassVar[float] = 1.0
+    sampler_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,3 +76,16 @@ def streams(x0: Tensor) -> list[torch.Generator]:
     bits = x0.detach().cpu().float().flatten(1).contiguous().view(torch.int32).long()
     digests = (bits * (2 * torch.arange(bits.shape[1]) + 1) * 0x9E3779B1).sum(dim=1)  # integers: exact in any order
     return [torch.Generator().manual_seed(digest % 2**63) for digest in digests.tolist()]
+
+
+def check_sampler_only(what: str, method: type[Method], trained: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ConfigError if weights trained under the settings ``trained`` must not be used under ``wanted``."""
+    defaults = {name: one.default for name, one in inspect.signature(method).parameters.items()}
+    check_names(wanted, defaults, what)
+    trained = {**defaults, **trained}
+    for name, value in wanted.items():
+        if value != trained[name] and name not in method.sampler_settings:
+            raise ConfigError(
+                f"{what}: {name} is {trained[name]!r} in the training that made the weights; expected some of "
+                f"{list(method.sampler_settings)}, which only the sampler reads"
+            )

@@ -34,6 +34,7 @@ class Consistency(Method):
     """
 
     teachers = ("edm",)
+    sampler_settings = ("n_steps", "start_std")
 
     def __init__(self, *, n_steps: int = 1, start_std: float = 1.0, dsm_weight: float = 1.0) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class Consistency(Method):
 
     def loss(self, network: Network, x1: Tensor, cond: Tensor, valid: Tensor) -> Tensor:
         if not self._teacher:
-            raise ConfigError("consistency learns from a teacher: `l1flow distill`, or L1FlowAgent.distill")
+            raise ConfigError("consistency learns from a teacher: `l1flow distill`, or ChunkAgent.from_teacher")
         n, levels = len(x1), karras(N_BINS).flip(0).to(x1)  # from the smallest
         upper = torch.randint(1, N_BINS, (n,), device=x1.device)
         sigma, adjacent = levels[upper], levels[upper - 1]

@@ -30,6 +30,7 @@ class DDPM(Method):
         n_steps: of ``ddim``.
     """
 
+    sampler_settings = ("sampler", "n_steps")
     kept: Tensor
 
     def __init__(self, *, sampler: str = "ddpm", n_steps: int = 10) -> None:

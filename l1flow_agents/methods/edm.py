@@ -27,6 +27,8 @@ class EDM(Method):
         n_steps: noise levels visited, 2 ``n_steps`` - 1 network evaluations.
     """
 
+    sampler_settings = ("n_steps",)
+
     def __init__(self, *, n_steps: int = 18) -> None:
         super().__init__()
         if not 1 <= n_steps <= limits.SAMPLER_STEPS:
@@ -54,7 +56,7 @@ def karras(n: int) -> Tensor:
     """``n`` noise levels from the largest to the smallest (eq. 5)."""
     part = torch.linspace(0, 1, n, dtype=torch.double) if n > 1 else torch.zeros(1, dtype=torch.double)
     most, least = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return (most + part * (least - most)) ** RHO
+    return torch.pow(most + part * (least - most), RHO)
 
 
 def log_normal(n: int, device: torch.device) -> Tensor:

@@ -21,6 +21,8 @@ class FlowMatching(Method):
         n_steps: Euler steps from 0 to 1.
     """
 
+    sampler_settings = ("n_steps",)
+
     def __init__(self, *, n_steps: int = 10) -> None:
         super().__init__()
         if not 1 <= n_steps <= limits.SAMPLER_STEPS:

@@ -30,6 +30,8 @@ class L1Flow(Method):
         n_steps: of ``euler``.
     """
 
+    sampler_settings = ("sampler", "t_mid", "n_steps")
+
     def __init__(
         self,
         *,

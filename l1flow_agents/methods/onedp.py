@@ -51,7 +51,7 @@ class OneDP(Method):
     def loss(self, network: Network, x1: Tensor, cond: Tensor, valid: Tensor) -> Tensor:
         """How far the two scores are apart (its gradient is the KL's), and the helper's error; no use of ``x1``."""
         if not self._teacher:
-            raise ConfigError("onedp learns from a teacher: `l1flow distill`, or L1FlowAgent.distill")
+            raise ConfigError("onedp learns from a teacher: `l1flow distill`, or ChunkAgent.from_teacher")
         generated = self.sample(network, torch.randn_like(x1), cond)
         level, noise, noised = self.noised(generated, *LEVELS)
         told, cond = level / N_LEVELS, cond.detach()

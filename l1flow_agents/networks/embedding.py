@@ -22,7 +22,8 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         phase = t[:, None] * self.frequencies
-        return self.mlp(torch.cat([phase.sin(), phase.cos()], dim=-1))
+        embedded: Tensor = self.mlp(torch.cat([phase.sin(), phase.cos()], dim=-1))
+        return embedded
 
 
 class FourierFeatures(nn.Module):

@@ -111,7 +111,8 @@ def _two_rows(i: Tensor, j: Tensor, k: Tensor, w: Tensor) -> Tensor:
 def _two_axes(x: Tensor, start: int) -> Tensor:
     """The x and y axis of the frame whose quaternion begins at ``start``, (..., 2, 3): rows of its inverse."""
     i, j, k, w = _unit(x, start)
-    return _two_rows(i, j, k, -w).unflatten(-1, (2, 3))
+    rows = _two_rows(i, j, k, -w)
+    return rows.view(*rows.shape[:-1], 2, 3)
 
 
 def _lists(what: str, given: Mapping[str, Sequence[Any]] | None) -> Mapping[str, Sequence[Any]]:
@@ -201,7 +202,8 @@ class ImageEncoder(nn.Module):
         x = self._cropped(image).permute(0, 3, 1, 2)  # channels-last in memory, as the convolutions like it
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and self.training):
             maps = self.to_keypoints(self.resnet(x))
-        return self.out(spatial_softmax(maps.float()))
+        features: Tensor = self.out(spatial_softmax(maps.float()))
+        return features
 
     def _cropped(self, image: Tensor) -> Tensor:
         (h, w), (height, width) = self.crop, image.shape[1:3]

@@ -41,7 +41,8 @@ class ChunkMLP(nn.Module):
         h = self.enter(torch.cat([x.flatten(1), cond], dim=-1))
         for block in self.blocks:
             h = block(h, modulation)
-        return self.exit(h).view_as(x)
+        out: Tensor = self.exit(h)
+        return out.view_as(x)
 
 
 class _Block(nn.Module):
@@ -55,4 +56,5 @@ class _Block(nn.Module):
 
     def forward(self, h: Tensor, modulation: Tensor) -> Tensor:
         scale, shift = self.film(modulation).chunk(2, dim=-1)
-        return h + self.mlp(torch.addcmul(shift, self.norm(h), 1 + scale))
+        change: Tensor = self.mlp(torch.addcmul(shift, self.norm(h), 1 + scale))
+        return h + change

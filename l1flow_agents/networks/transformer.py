@@ -46,7 +46,8 @@ class ChunkTransformer(nn.Module):
         h = self.enter(x) + self.position
         for block in self.blocks:
             h = block(h, c)
-        return self.exit(h)
+        out: Tensor = self.exit(h)
+        return out
 
 
 class _Block(nn.Module):
@@ -70,5 +71,5 @@ class _Block(nn.Module):
             for part in self.qkv(self.norm(h) * (1 + scale1) + shift1).chunk(3, dim=-1)
         )
         attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        h = h + gate1 * self.out(attended.transpose(1, 2).flatten(-2))
-        return h + gate2 * self.mlp(self.norm(h) * (1 + scale2) + shift2)
+        h = torch.add(h, gate1 * self.out(attended.transpose(1, 2).flatten(-2)))
+        return torch.add(h, gate2 * self.mlp(self.norm(h) * (1 + scale2) + shift2))

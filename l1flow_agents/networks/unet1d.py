@@ -71,7 +71,8 @@ class UNet1D(nn.Module):
         for level in self.up:
             h = torch.cat([level.resample(h), skips.pop()], dim=1)  # type: ignore[operator]
             h = level(h, c)
-        return self.exit(h).transpose(1, 2)
+        out: Tensor = self.exit(h)
+        return out.transpose(1, 2)
 
 
 class _Level(nn.Module):
@@ -86,7 +87,8 @@ class _Level(nn.Module):
         self.resample = resample
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        return self.second(self.first(h, c), c)
+        out: Tensor = self.second(self.first(h, c), c)
+        return out
 
 
 def _conv_block(c_in: int, c_out: int, kernel_size: int, n_groups: int) -> nn.Sequential:
@@ -107,4 +109,5 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         scale, shift = self.film(c)[..., None].chunk(2, dim=1)
         h = torch.addcmul(shift, self.first(x), 1 + scale)
-        return self.second(h) + self.residual(x)
+        out: Tensor = self.second(h) + self.residual(x)
+        return out

@@ -5,141 +5,167 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
-from stable_baselines3.common.logger import Logger, make_output_format
+from gymnasium import spaces
+from stable_baselines3.common.logger import Logger
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from l1flow_agents import checkpoint
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
-from l1flow_agents.data.normalizer import ACTION
+from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.policy import ChunkPolicy
+from l1flow_agents.policy import ChunkPolicy, to_tensor
 from l1flow_agents.training.config import PRECISIONS, TrainingConfig
 from l1flow_agents.training.moving_average import MovingAverage
 
-if TYPE_CHECKING:
-    from l1flow_agents.agent import L1FlowAgent
-
-Callback = BaseCallback | list[BaseCallback] | Callable[[dict, dict], bool] | None
+AfterStep = Callable[[dict[str, Any]], bool]
+"""Told ``step`` (from 0), ``loss`` and the like after every gradient step; False stops the training."""
 
 
-def train(
-    agent: L1FlowAgent,
-    dataset: Episodes,
-    total_steps: int,
-    config: TrainingConfig,
-    callback: Callback = None,
-    progress_bar: bool = False,
-    run_dir: Path | None = None,
-) -> None:
-    """Fit ``agent.policy``, which always holds the moving average of the weights: what is scored is what is saved.
+class Step(NamedTuple):
+    """What one gradient step came to."""
 
-    With ``run_dir`` the newest checkpoint there is continued. Step k is a function of the settings and of k alone
-    (order of windows and random draws come from (seed, k)), so a killed and continued run ends with the same bits
-    as one that was never interrupted, given the same machine and number of threads.
+    loss: Tensor
+    grad_norm: Tensor
+    learning_rate: float
+
+
+class Training:
+    """A training between two of its steps; ``step`` of them are done.
+
+    ``policy`` always holds the moving average of the weights: what is scored is what is saved. Step k is a function of
+    the settings and of k alone (order of windows and random draws come from (seed, k)), so a killed and continued run
+    ends with the same bits as one that was never interrupted, given the same machine and number of threads.
+
+    Args:
+        policy: what is trained, in place.
+        dataset: what it looks at; see `fitting`.
+        total_steps: of the whole training, on which the learning rate depends.
+        config: all other settings.
+        keep_scale: True for weights that learned something: they keep the normalisation that they learned with.
+    """
+
+    def __init__(
+        self, policy: ChunkPolicy, dataset: Episodes, total_steps: int, config: TrainingConfig, keep_scale: bool = False
+    ) -> None:
+        if config.symmetry:
+            arrays = {**dataset.observations, ACTION: dataset.actions}
+            SYMMETRIES[config.symmetry].check({key: array.shape[1:] for key, array in arrays.items()})
+        train_ids, val_ids = dataset.split(config.val_fraction)
+        lengths = (policy.settings.horizon, policy.settings.n_obs_steps, policy.settings.n_action_steps)
+        self.windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
+        self.held_out = ChunkSampler(dataset, *lengths, episode_ids=val_ids) if len(val_ids) else None
+        if not keep_scale:
+            policy.normalizer.fit(dataset)
+        self.policy, self.total_steps, self.config, self.step = policy, total_steps, config, 0
+        self.model = copy.deepcopy(policy).train().requires_grad_(True)
+        self.ema = MovingAverage(self.model, policy, config.ema_power)
+        rate, decay = config.learning_rate, config.weight_decay
+        groups = by_rate(self.model)
+        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.95, 0.999), weight_decay=decay, fused=True)
+
+    def run(
+        self,
+        logger: Logger,
+        after_step: AfterStep = lambda told: True,
+        save: Callable[[Training], None] | None = None,
+        progress_bar: bool = False,
+    ) -> None:
+        """Do the steps that are left, logging every ``log_every`` and saving every ``checkpoint_every`` of them."""
+        first, started, device = self.step, time.perf_counter(), self.policy.device
+        bar = tqdm(total=self.total_steps, initial=first, unit="step", disable=not progress_bar)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), bar:
+            while self.step < self.total_steps:
+                made = self.advance()
+                bar.update()
+                if self._due(self.config.log_every):
+                    self._log(logger, made, (self.step - first) / (time.perf_counter() - started))
+                paused = time.perf_counter()
+                proceed = after_step({"step": self.step - 1, **made._asdict()})
+                started += time.perf_counter() - paused  # an evaluation is no training
+                if save and (self._due(self.config.checkpoint_every) or not proceed):
+                    save(self)
+                if not proceed:
+                    break
+
+    def advance(self) -> Step:
+        """One gradient step. The caller's random state is not kept; `run` sees to that."""
+        config, device = self.config, self.policy.device
+        torch.manual_seed(seed_of_step(config.seed, self.step))
+        batch = self.windows[self.windows.batch_indices(self.step, config.batch_size, config.seed)]
+        if config.symmetry:
+            rows = torch.rand(len(SYMMETRIES[config.symmetry].maps), len(batch.actions)).numpy() < 0.5
+            batch = mirrored(batch, config.symmetry, rows)
+        observations, actions, valid = to_tensors(batch, device)
+        observations = drop_history(observations, config.history_dropout)
+        learning_rate = cosine_with_warmup(self.step, self.total_steps, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["rate"]
+
+        precision = PRECISIONS[config.precision]
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            loss = self.model.loss(observations, actions, valid, config.noise_samples)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
+        grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
+        self.optimizer.step()
+        self.ema.update(self.step)
+        self.step += 1
+        return Step(loss, grad_norm, learning_rate)
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.total_steps
+
+    def _log(self, logger: Logger, made: Step, fps: float) -> None:
+        logger.record("train/loss", check_finite(made.loss, self.step))
+        logger.record("train/grad_norm", made.grad_norm.item())
+        logger.record("train/learning_rate", made.learning_rate)
+        logger.record("time/total_timesteps", self.step)
+        logger.record("time/fps", fps)
+        if self.held_out is not None and self._due(self.config.validate_every):
+            for name, value in validate(self.policy, self.held_out).items():
+                logger.record(f"val/{name}", value)
+        logger.dump(self.step)
+
+
+def fitting(dataset: Episodes, boxes: Mapping[str, spaces.Box], actions: spaces.Box) -> Episodes:
+    """The part of ``dataset`` that an agent with the observations ``boxes`` looks at.
+
+    Pictures are uint8. Every other number may have any whole or floating dtype; it becomes float32 a batch at a time.
 
     Raises:
-        ConfigError: ``run_dir`` holds a run with other settings or other data.
+        DatasetError: a key is missing, a shape is not that of the spaces, or a dtype cannot be used.
     """
-    dataset = fitting(agent, dataset)
-    if config.symmetry:
-        arrays = {**dataset.observations, ACTION: dataset.actions}
-        SYMMETRIES[config.symmetry].check({key: array.shape[1:] for key, array in arrays.items()})
-    train_ids, val_ids = dataset.split(config.val_fraction)
-    lengths = (agent.horizon, agent.n_obs_steps, agent.n_action_steps)
-    windows = ChunkSampler(dataset, *lengths, episode_ids=train_ids)
-    held_out = ChunkSampler(dataset, *lengths, episode_ids=val_ids) if len(val_ids) else None
-    if agent.num_timesteps == 0 and not agent.teacher:  # weights that learned something keep the scale they learned
-        agent.policy.normalizer.fit(dataset)
-    model = copy.deepcopy(agent.policy).train().requires_grad_(True)
-    ema = MovingAverage(model, agent.policy, config.ema_power)
-    optimizer = torch.optim.AdamW(
-        by_rate(model), lr=config.learning_rate, betas=(0.95, 0.999), weight_decay=config.weight_decay, fused=True
-    )
-    agent.training_record = {
-        **{"total_steps": total_steps, **asdict(config)},
-        "dataset": {"source": Path(dataset.source).name, "episodes": len(dataset), "steps": dataset.n_steps},
-        "fingerprint": dataset.fingerprint,
-    }
-    precision = PRECISIONS[config.precision]
-    first_step = checkpoint.resume(run_dir, agent, model, optimizer) if run_dir else 0
-    agent.num_timesteps = first_step
-    agent.set_logger(agent.logger if run_dir is None else run_logger(run_dir, first_step))
-    watcher = as_callback(callback)
-    watcher.init_callback(agent)  # type: ignore[arg-type]
-    watcher.on_training_start({**locals(), "total_timesteps": total_steps}, globals())  # SB3's name
-
-    started = time.perf_counter()
-    bar = tqdm(total=total_steps, initial=first_step, unit="step", disable=not progress_bar)
-    with torch.random.fork_rng(devices=[agent.device] if agent.device.type == "cuda" else []), bar:
-        for step in range(first_step, total_steps):
-            torch.manual_seed(seed_of_step(config.seed, step))
-            batch = windows[windows.batch_indices(step, config.batch_size, config.seed)]
-            if config.symmetry:
-                rows = torch.rand(len(SYMMETRIES[config.symmetry].maps), len(batch.actions)).numpy() < 0.5
-                batch = mirrored(batch, config.symmetry, rows)
-            observations, actions, valid = to_tensors(batch, agent.device)
-            observations = drop_history(observations, config.history_dropout)
-            learning_rate = cosine_with_warmup(step, total_steps, config)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["rate"]
-
-            with torch.autocast(agent.device.type, precision, enabled=precision is not torch.float32):
-                loss = model.loss(observations, actions, valid, config.noise_samples)
-            optimizer.zero_grad()
-            loss.backward()
-            grad_norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or math.inf)
-            optimizer.step()
-            ema.update(step)
-
-            agent.num_timesteps = done = step + 1
-            bar.update()
-            if done % config.log_every == 0 or done == total_steps:
-                agent.logger.record("train/loss", check_finite(loss, done))
-                agent.logger.record("train/grad_norm", grad_norm.item())
-                agent.logger.record("train/learning_rate", learning_rate)
-                agent.logger.record("time/total_timesteps", done)
-                agent.logger.record("time/fps", (done - first_step) / (time.perf_counter() - started))
-                if held_out is not None and (done % config.validate_every == 0 or done == total_steps):
-                    for name, value in validate(agent, held_out).items():
-                        agent.logger.record(f"val/{name}", value)
-                agent.logger.dump(done)
-            watcher.update_locals(locals())
-            paused = time.perf_counter()
-            proceed = watcher.on_step()
-            started += time.perf_counter() - paused  # an evaluation is no training
-            if run_dir and (done % config.checkpoint_every == 0 or done == total_steps or not proceed):
-                checkpoint.save_training(run_dir, agent, model, optimizer)
-            if not proceed:
-                break
-    watcher.on_training_end()
-
-
-def fitting(agent: L1FlowAgent, dataset: Episodes) -> Episodes:
-    """The part of ``dataset`` that the agent looks at.
-
-    Raises:
-        DatasetError: a key is missing, or a shape or dtype is not that of the agent's spaces.
-    """
-    dataset = dataset.select(agent.spaces_by_key)
-    expected = {**agent.spaces_by_key, "action": agent.action_space}
-    for key, array in {**dataset.observations, "action": dataset.actions}.items():
+    dataset = dataset.select(boxes)
+    expected = {**boxes, ACTION: actions}
+    for key, array in {**dataset.observations, ACTION: dataset.actions}.items():
         space = expected[key]
-        if array.shape[1:] != space.shape or (array.dtype == np.uint8) != (space.dtype == np.uint8):
+        usable = array.dtype == np.uint8 if is_image(space) else array.dtype.kind in "fiu"
+        if array.shape[1:] != space.shape or not usable:
             raise DatasetError(
                 f"{dataset.source}: key {key!r} is {array.dtype} of shape {array.shape[1:]} a step, "
                 f"expected {space.dtype} of shape {space.shape}"
             )
+        largest = max(abs(float(array.min())), abs(float(array.max()))) if array.dtype.itemsize > 4 else 0.0
+        if largest > np.finfo(np.float32).max:
+            raise DatasetError(f"{dataset.source}: key {key!r} holds {largest}, which float32 cannot")
     return dataset
+
+
+def training_record(dataset: Episodes, total_steps: int, config: TrainingConfig) -> dict[str, Any]:
+    """What a checkpoint says of a training: settings and data."""
+    return {
+        **{"total_steps": total_steps, **asdict(config)},
+        "dataset": {"source": Path(dataset.source).name, "episodes": len(dataset), "steps": dataset.n_steps},
+        "fingerprint": dataset.fingerprint,
+    }
 
 
 def by_rate(model: ChunkPolicy) -> list[dict[str, Any]]:
@@ -166,8 +192,8 @@ def seed_of_step(seed: int, step: int) -> int:
 
 
 def to_tensors(batch: Chunks, device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    observations = {key: torch.from_numpy(array).to(device) for key, array in batch.observations.items()}
-    return observations, torch.from_numpy(batch.actions).to(device), torch.from_numpy(batch.valid).to(device)
+    observations = {key: to_tensor(array, device) for key, array in batch.observations.items()}
+    return observations, to_tensor(batch.actions, device), torch.from_numpy(batch.valid).to(device)
 
 
 def drop_history(observations: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -182,18 +208,17 @@ def drop_history(observations: dict[str, Tensor], share: float) -> dict[str, Ten
 
 
 @torch.no_grad()
-def validate(agent: L1FlowAgent, held_out: ChunkSampler, n_windows: int = 512) -> dict[str, float]:
+def validate(policy: ChunkPolicy, held_out: ChunkSampler, n_windows: int = 512) -> dict[str, float]:
     """Loss and action error of the averaged weights on held-out windows, with fixed noise.
 
     ``action_error`` is the mean absolute difference between executed and demonstrated actions, in their units.
     """
     picked = np.unique(np.linspace(0, len(held_out) - 1, min(n_windows, len(held_out))).astype(int))
-    observations, actions, valid = to_tensors(held_out[picked], agent.device)
-    torch.manual_seed(0)  # inside train's fork_rng; the next step seeds again
-    policy: ChunkPolicy = agent.policy
+    observations, actions, valid = to_tensors(held_out[picked], policy.device)
+    torch.manual_seed(0)  # inside the training's fork_rng; the next step seeds again
     loss = policy.loss(observations, actions, valid).item()
-    predicted = policy.plan(observations, torch.randn(actions.shape).to(agent.device))
-    used = slice(agent.n_obs_steps - 1, agent.n_obs_steps - 1 + agent.n_action_steps)
+    predicted = policy.plan(observations, torch.randn(actions.shape).to(policy.device))
+    used = slice(held_out.n_obs_steps - 1, held_out.n_obs_steps - 1 + held_out.n_action_steps)
     error = (predicted - actions).abs().mean(dim=-1)[:, used][valid[:, used]]
     return {"loss": loss, "action_error": error.mean().item()}
 
@@ -203,17 +228,3 @@ def check_finite(loss: Tensor, step: int) -> float:
     if not math.isfinite(value):
         raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
     return value
-
-
-def run_logger(run_dir: Path, first_step: int) -> Logger:
-    """SB3's logger to ``progress.csv`` and TensorBoard; a continued run adds ``progress_<step>.csv``."""
-    suffix = f"_{first_step}" if first_step else ""
-    return Logger(str(run_dir), [make_output_format(kind, str(run_dir), suffix) for kind in ("csv", "tensorboard")])
-
-
-def as_callback(callback: Callback) -> BaseCallback:
-    if isinstance(callback, BaseCallback):
-        return callback
-    if isinstance(callback, list):
-        return CallbackList(callback)
-    return CallbackList([]) if callback is None else ConvertCallback(callback)

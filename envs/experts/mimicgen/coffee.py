@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -14,11 +16,12 @@ from l1flow_agents.envs.experts.waypoints import (
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     downward,
     limit,
     turns,
-    yaw_of,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 HOLDER = np.array([0.0, 0.1061, 0.0635])  # in the machine's frame, whose front is at +y
 BEHIND_HIGH = np.array([0.0, -0.03, 0.235])  # where the hand, fingers shut, is past the open lid's edge
@@ -32,15 +35,13 @@ DROP = 0.016  # and when it is let go; the fingers are at the rim
 class CoffeeExpert(WaypointExpert):
     """Pod straight down into the holder, then up, over the open lid, and forwards with shut fingers."""
 
+    layout = LAYOUTS["Coffee_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
     low = 0.83  # the pod's height from which on it may go sideways
 
-    def see(self, objects: np.ndarray) -> None:
-        self.pod = objects[:3]
-        self.machine, self.machine_yaw = objects[14:17], yaw_of(Rotation.from_quat(objects[17:21]))
-
-    def draw(self) -> None:
-        """Nothing to draw beyond the speed."""
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        machine = body_of(objects, "coffee_machine")
+        self.pod, self.machine, self.machine_yaw = objects["coffee_pod_pos"], machine.position, machine.yaw
 
     def plan(self, arm: Arm) -> Plan:
         self.yaw = self.choose_yaw()
@@ -66,13 +67,13 @@ class CoffeeExpert(WaypointExpert):
 
     def shut(self, arm: Arm) -> Plan:
         for place, tolerance in ((BEHIND_HIGH, 0.03), (BEHIND, 0.015), (BEFORE, 0.01)):
-            if not (
-                yield from arm.move(
-                    lambda place=place: (self.at(place), downward(self.yaw)), CLOSED, tolerance=tolerance, steps=60
-                )
-            ):
+            goal = partial(self.hand_at, place, downward(self.yaw))
+            if not (yield from arm.move(goal, CLOSED, tolerance=tolerance, steps=60)):
                 return False
         return True
+
+    def hand_at(self, place: np.ndarray, hand: Rotation) -> Pose:
+        return self.at(place), hand
 
     def grasp(self) -> Pose:
         return self.pod + GRIP * UP, downward(0.0)
@@ -95,7 +96,7 @@ class CoffeeExpert(WaypointExpert):
         return self.at(HOLDER)
 
     def at(self, place: np.ndarray) -> np.ndarray:
-        return self.machine + Rotation.from_euler("z", self.machine_yaw).apply(place)
+        return np.asarray(self.machine + Rotation.from_euler("z", self.machine_yaw).apply(place))
 
     def lost(self) -> bool:
         return bool(np.linalg.norm(self.arm.position - self.pod) > 0.05)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -9,7 +11,8 @@ from l1flow_agents.envs.experts.mimicgen.coffee import CoffeeExpert
 from l1flow_agents.envs.experts.mimicgen.drawer import HOOK
 from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.square import WRIST
-from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, body_of, downward, turns, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 HANDLE = np.array([0.0, 0.038, 0.012])  # where the mug is held, in its frame
 MUG_AT = np.array([0.0, 0.158, -0.061])  # the mug's place in the machine's frame; the hand nearly passes the lid
@@ -25,13 +28,14 @@ BAR = np.array([0.0, -0.23, 0.116])  # the handle's in the cabinet, when shut
 class CoffeePreparationExpert(CoffeeExpert):
     """The mug is held by its handle, the lid pushed by its front edge, the drawer pulled by a finger behind its bar."""
 
+    layout = LAYOUTS["CoffeePreparation_D0-v0"]
     low = 0.90
 
-    def see(self, objects: np.ndarray) -> None:
+    def see(self, objects: dict[str, np.ndarray]) -> None:
         super().see(objects)
-        self.drawer, self.drawer_rotation = objects[56:59], Rotation.from_quat(objects[59:63])
-        self.mug, self.mug_rotation = objects[70:73], Rotation.from_quat(objects[73:77])
-        self.hinge, self.slide = objects[84:]
+        self.drawer, self.drawer_rotation = body_of(objects, "drawer")
+        self.mug, self.mug_rotation = body_of(objects, "mug")
+        (self.hinge,), (self.slide,) = objects["hinge_angle"], objects["drawer_joint_angle"]
 
     def plan(self, arm: Arm) -> Plan:
         if not self.mug_in() and not (yield from self.put_mug(arm)):
@@ -75,7 +79,7 @@ class CoffeePreparationExpert(CoffeeExpert):
         """Shut fingers push its front edge up and back."""
         hand = downward(self.choose_yaw())
         for place in (LOW, PRESS):
-            yield from arm.move(lambda place=place: (self.at(place), hand), CLOSED, tolerance=0.02, steps=40)
+            yield from arm.move(partial(self.hand_at, place, hand), CLOSED, tolerance=0.02, steps=40)
         yield from arm.move(
             lambda: (self.under_lid(min(self.hinge + 0.5, 2.2)), hand),
             CLOSED,
@@ -103,7 +107,7 @@ class CoffeePreparationExpert(CoffeeExpert):
         return super().grasp()[0], downward(self.yaw)
 
     def handle(self) -> np.ndarray:
-        return self.mug + self.mug_rotation.apply(HANDLE)
+        return np.asarray(self.mug + self.mug_rotation.apply(HANDLE))
 
     def under_lid(self, angle: float) -> np.ndarray:
         """Below its front edge when it stands at this angle; where that is inside the lid the hand presses."""

@@ -95,7 +95,7 @@ class DrawerExpert(WaypointExpert):
 
     def at(self, place: np.ndarray) -> np.ndarray:
         """In the world, from the cabinet's frame."""
-        return self.drawer + self.drawer_rotation.apply(place)
+        return np.asarray(self.drawer + self.drawer_rotation.apply(place))
 
     def inside(self) -> bool:
         place = self.drawer_rotation.inv().apply(self.thing - self.drawer) - INSIDE + [0, self.pulled, 0]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.drawer import DrawerExpert
-from l1flow_agents.envs.experts.waypoints import turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import body_of, turns, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 BACK = 0.003  # metres from the handle's middle away from the head
 LIFT = np.array([0.0, 0.0, 0.004])
@@ -15,12 +15,13 @@ LIFT = np.array([0.0, 0.0, 0.004])
 class HammerCleanupExpert(DrawerExpert):
     """The handle is held across and laid parallel to the drawer's front, with the least turning."""
 
+    layout = LAYOUTS["HammerCleanup_D0-v0"]
     foot, drop = 0.016, 0.035  # the palm is wider than the tray is long and stays above it
 
-    def see(self, objects: np.ndarray) -> None:
-        self.rotation = Rotation.from_quat(objects[3:7])
-        self.thing = objects[:3] + self.rotation.apply([0.0, 0.0, -BACK]) + LIFT
-        self.drawer, self.drawer_rotation = objects[14:17], Rotation.from_quat(objects[17:21])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        hammer, self.rotation = body_of(objects, "hammer")
+        self.thing = hammer + self.rotation.apply([0.0, 0.0, -BACK]) + LIFT
+        self.drawer, self.drawer_rotation = body_of(objects, "CabinetObject")
 
     def hold(self) -> float:
         """Along the handle, which is the hammer's z axis; either way round will do."""

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import CLOSED, UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import (
+    CLOSED,
+    UP,
+    Arm,
+    Plan,
+    Pose,
+    WaypointExpert,
+    body_of,
+    downward,
+    turns,
+    yaw_of,
+)
+from l1flow_agents.layouts import LAYOUTS
 
 BUTTON = np.array([-0.14, 0.10, 0.895])  # where it stands in D0, which does not show it
 PRESS = 0.07  # over its origin: the fingers beside its pad, the palm above it
@@ -23,14 +35,14 @@ OVER_POT = 0.105  # fingers that spread here clear its handles
 class KitchenExpert(WaypointExpert):
     """Always the same: closed fingers push the button, the pot is held by its left handle, the bread falls into it."""
 
+    layout = LAYOUTS["Kitchen_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
     button = BUTTON
 
-    def see(self, objects: np.ndarray) -> None:
-        self.stove, self.bread, self.pot, self.region = (objects[first : first + 3] for first in (0, 14, 28, 42))
-        self.bread_rotation, self.pot_rotation = (Rotation.from_quat(objects[at : at + 4]) for at in (17, 31))
-        if len(objects) > 56:
-            self.button = objects[56:59]
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.stove, self.region = objects["Stove1_pos"], objects["ServingRegionRed_pos"]
+        self.bread, self.bread_rotation = body_of(objects, "cube_bread")
+        self.pot, self.pot_rotation = body_of(objects, "PotObject")
 
     def draw(self) -> None:
         self.lit = False
@@ -71,7 +83,7 @@ class KitchenExpert(WaypointExpert):
         yaw = nearest(yaw_of(self.pot_rotation))
 
         def handle() -> np.ndarray:
-            return self.pot + self.pot_rotation.apply(HANDLE)
+            return np.asarray(self.pot + self.pot_rotation.apply(HANDLE))
 
         if not (yield from arm.pick(lambda: (handle(), downward(yaw)), slope=1.5, hover=0.12)):
             return False
@@ -81,7 +93,7 @@ class KitchenExpert(WaypointExpert):
         yaw = nearest(yaw_of(self.bread_rotation) + np.pi / 2)  # the fingers close across its shorter side
 
         def grip() -> np.ndarray:
-            return self.bread + 0.008 * UP
+            return np.asarray(self.bread + 0.008 * UP)
 
         if not (yield from arm.pick(lambda: (grip(), downward(yaw)), slope=1.5, hover=0.12)):
             return False
@@ -108,6 +120,14 @@ class KitchenExpert(WaypointExpert):
 
         how: Any = {"aim": (0.015, 0.2), "fit": (0.01, 0.3), "steps": 40}
         return (yield from arm.place(high, lambda: at(0.0, 1.0), bend=0, lost=lost, **how))
+
+
+class MovedKitchenExpert(KitchenExpert):
+    layout = LAYOUTS["Kitchen_D1-v0"]
+
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        super().see(objects)
+        self.button = objects["Button1_pos"]
 
 
 def nearest(yaw: float) -> float:

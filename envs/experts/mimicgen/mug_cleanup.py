@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.drawer import DrawerExpert
-from l1flow_agents.envs.experts.waypoints import yaw_of
+from l1flow_agents.envs.experts.waypoints import body_of, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 CUP = np.array([0.0, -0.018, 0.018])  # the cup's axis in the mug's frame, at the height of the grip
 ASIDE = 0.75  # radians that the fingers may be off the direction across the mug's ear
@@ -15,12 +15,13 @@ ASIDE = 0.75  # radians that the fingers may be off the direction across the mug
 class MugCleanupExpert(DrawerExpert):
     """The cup is held from above by its outside, the fingers clear of its ear, with the least turning."""
 
+    layout = LAYOUTS["MugCleanup_D0-v0"]
     foot, drop = 0.049, 0.002
 
-    def see(self, objects: np.ndarray) -> None:
-        self.rotation = Rotation.from_quat(objects[3:7])
-        self.thing = objects[:3] + self.rotation.apply(CUP)
-        self.drawer, self.drawer_rotation = objects[14:17], Rotation.from_quat(objects[17:21])
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        mug, self.rotation = body_of(objects, "object")
+        self.thing = mug + self.rotation.apply(CUP)
+        self.drawer, self.drawer_rotation = body_of(objects, "drawer")
 
     def hold(self) -> float:
         """The fingers close along the hand's y axis; the ear is the mug's y axis."""

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
-from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, downward, yaw_of
+from l1flow_agents.envs.experts.waypoints import CLOSED, Arm, Plan, Pose, WaypointExpert, body_of, downward, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 HANDLE = np.array([0.0, 0.06, 0.0])  # its middle in the needle's frame; the tip is the -y end
 SHAFT = np.array([0.0, -0.02, 0.0])
@@ -18,14 +19,12 @@ BEFORE = 0.10  # from the shaft's middle to the ring's, when the tip has yet to 
 class ThreadingExpert(WaypointExpert):
     """The fingers close across the handle; the needle goes in along the tripod's -x, away from where it lay."""
 
+    layout = LAYOUTS["Threading_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
 
-    def see(self, objects: np.ndarray) -> None:
-        self.needle, self.needle_rotation = objects[:3], Rotation.from_quat(objects[3:7])
-        self.tripod, self.tripod_rotation = objects[14:17], Rotation.from_quat(objects[17:21])
-
-    def draw(self) -> None:
-        """Nothing to draw beyond the speed."""
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.needle, self.needle_rotation = body_of(objects, "needle")
+        self.tripod, self.tripod_rotation = body_of(objects, "tripod")
 
     def plan(self, arm: Arm) -> Plan:
         needle = yaw_of(self.needle_rotation)

@@ -7,7 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.square import SquareExpert
 from l1flow_agents.envs.experts.square import HANDLE, PEG
-from l1flow_agents.envs.experts.waypoints import Arm, Plan, Pose, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import Arm, Plan, Pose, body_of, downward, turns, yaw_of
+from l1flow_agents.layouts import LAYOUTS
 
 PEGS = (PEG, PEG * [1, -1, 1])  # of the square and of the round nut
 WRIST = (-0.6 * np.pi, 1.03 * np.pi)  # farther than in Square, to turn any handle towards the robot
@@ -19,15 +20,16 @@ class NutAssemblyExpert(SquareExpert):
     On a peg's other sides it is so far out that the arm straightens, and a straight arm does not come back.
     """
 
+    layout = LAYOUTS["NutAssembly_D0-v0"]
     turn = 0  # the nut that is next
 
-    def see(self, objects: np.ndarray) -> None:
-        self.nuts = objects.reshape(2, 14)[:, :7]
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.nuts = [body_of(objects, name) for name in ("SquareNut", "RoundNut")]
         self.attend(self.turn)
 
     def attend(self, turn: int) -> None:
         self.turn, self.peg = turn, PEGS[turn]
-        self.nut, self.nut_rotation = self.nuts[turn, :3], Rotation.from_quat(self.nuts[turn, 3:])
+        self.nut, self.nut_rotation = self.nuts[turn]
 
     def plan(self, arm: Arm) -> Plan:
         for turn in range(len(PEGS)):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, body_of, downward, turns
+from l1flow_agents.layouts import LAYOUTS
 
-OBSERVED = ("Milk", "Bread", "Cereal", "Can")
 CLEAR = 0.98  # what is lifted this high passes over the bins' walls and over the other objects
 TRAVEL = 1.0  # and the empty hand at this height
 PALM = np.array([-0.1, -0.05, 0.05, 0.1])  # places in the open hand, along the way the fingers open: ends and fingers
@@ -41,13 +40,11 @@ THINGS = {
 class PickPlaceExpert(WaypointExpert):
     """One after the other, held where the fingers find room, and put down with the hand always turned alike."""
 
+    layout = LAYOUTS["PickPlace_D0-v0"]
     speeds, noise = (0.8, 1.0), 0.05
 
-    def see(self, objects: np.ndarray) -> None:
-        self.poses = dict(zip(OBSERVED, objects.reshape(4, 14)[:, :7], strict=True))
-
-    def draw(self) -> None:
-        self.slope = 2.0
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.things = {name: body_of(objects, name) for name in THINGS}
 
     def plan(self, arm: Arm) -> Plan:
         todo = [name for name in THINGS if not self.done(name)]
@@ -55,13 +52,13 @@ class PickPlaceExpert(WaypointExpert):
             return True
         name, thing = todo[0], THINGS[todo[0]]
         turn = self.roomiest(name)
-        held = self.yaw(name) + turn
+        held = self.things[name].yaw + turn
 
         def position() -> np.ndarray:
-            return self.poses[name][:3]
+            return self.things[name].position
 
         def grasp() -> Pose:
-            return position() + thing.grip * UP, downward(self.yaw(name) + turn)
+            return position() + thing.grip * UP, downward(self.things[name].yaw + turn)
 
         def over() -> Pose:
             """Above the quarter; sideways and turned only as far as it has been lifted."""
@@ -76,17 +73,14 @@ class PickPlaceExpert(WaypointExpert):
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - position()) > thing.grip + 0.04)
 
-        if not (yield from arm.pick(grasp, slope=self.slope, hover=TRAVEL - grasp()[0][2])):
+        if not (yield from arm.pick(grasp, slope=2.0, hover=TRAVEL - grasp()[0][2])):
             return False
         how: Any = {"aim": (0.02, 0.2), "fit": (0.01, 0.3), "steps": 30, "opened": 0.01}
         return (yield from arm.place(over, into, bend=0.0, lost=lost, **how))
 
-    def yaw(self, name: str) -> float:
-        return yaw_of(Rotation.from_quat(self.poses[name][3:]))
-
     def roomiest(self, name: str) -> float:
         """The turn of the hand to the object: little, but with room for it."""
-        thing, yaw, middle = THINGS[name], self.yaw(name), self.poses[name][:2]
+        thing, yaw, middle = THINGS[name], self.things[name].yaw, self.things[name].position[:2]
         ways = []
         for hand in turns(yaw, thing.faces, -np.pi / 2, np.pi / 2):
             palm = middle + np.outer(PALM, [-np.sin(hand), np.cos(hand)])
@@ -97,13 +91,13 @@ class PickPlaceExpert(WaypointExpert):
                 gaps = palm[:, None] - self.outline(thing.beside)
                 tight = max(tight, 0.05 - np.linalg.norm(gaps, axis=2).min())
             ways.append((abs(hand) + 500 * max(0.0, tight), hand - yaw))
-        return min(ways)[1]
+        return float(min(ways)[1])
 
     def outline(self, name: str) -> np.ndarray:
         """Points of the object, seen from above: the cereal is a long box along its x axis."""
-        yaw, half = self.yaw(name), 0.035 if name == "Cereal" else 0.0
-        return self.poses[name][:2] + np.outer([-half, 0.0, half], [np.cos(yaw), np.sin(yaw)])
+        yaw, half = self.things[name].yaw, 0.035 if name == "Cereal" else 0.0
+        return self.things[name].position[:2] + np.outer([-half, 0.0, half], [np.cos(yaw), np.sin(yaw)])
 
     def done(self, name: str) -> bool:
-        position = self.poses[name][:3]
+        position = self.things[name].position
         return bool(np.all(np.abs(position[:2] - THINGS[name].quarter) < QUARTER) and position[2] < 0.9)

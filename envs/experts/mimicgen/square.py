@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts import square
 from l1flow_agents.envs.experts.waypoints import UP
+from l1flow_agents.layouts import LAYOUTS
 
 PEG_HALF = 0.1  # of its height
 
 
 class SquareExpert(square.SquareExpert):
-    """The least turning, without arcs; D1 and D2 show where the peg stands, none shows its turn."""
+    """The least turning, without arcs."""
 
+    layout = LAYOUTS["Square_D0-v0"]
     speeds, noise, likely = (0.6, 0.9), 0.05, 1.0
-
-    def see(self, objects: np.ndarray) -> None:
-        self.nut, self.nut_rotation = objects[:3], Rotation.from_quat(objects[3:7])
-        if len(objects) > 14:
-            self.peg = objects[14:17] + PEG_HALF * UP
 
     def draw(self) -> None:
         self.offset, self.bends = np.array([0.004, 0.0, 0.0]), (0.0, 0.0)
         self.slope, self.carry = 1.5, 0.045
+
+
+class MovedPegExpert(SquareExpert):
+    """The observation shows where the peg stands, but not its turn."""
+
+    layout = LAYOUTS["Square_D1-v0"]
+
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        super().see(objects)
+        self.peg = objects["peg1_pos"] + PEG_HALF * UP

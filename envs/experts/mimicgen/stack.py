@@ -8,13 +8,14 @@ from scipy.spatial.transform import Rotation
 from l1flow_agents.envs.experts.waypoints import (
     UP,
     Arm,
-    Body,
     Plan,
     Pose,
     WaypointExpert,
+    body_of,
     downward,
     turns,
 )
+from l1flow_agents.layouts import LAYOUTS
 
 FACES = np.pi / 2  # a cube looks the same after this turn
 CLEAR = 0.08  # metres: a carried cube passes so high over the one below
@@ -25,17 +26,13 @@ REST = {"B": 0.025, "A": 0.02}  # half heights of those that something is put up
 class StackExpert(WaypointExpert):
     """Each cube is held by its faces, with the least turning, and put on the next one face along face."""
 
+    layout = LAYOUTS["Stack_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
+    names = "AB"
     moves: tuple[tuple[str, str], ...] = (("A", "B"),)  # which onto which, in order
 
-    def see(self, objects: np.ndarray) -> None:
-        self.cubes = {
-            "A": Body(objects[:3], Rotation.from_quat(objects[3:7])),
-            "B": Body(objects[7:10], Rotation.from_quat(objects[10:14])),
-        }
-
-    def draw(self) -> None:
-        """Nothing to draw beyond the speed."""
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.cubes = {name: body_of(objects, f"cube{name}") for name in self.names}
 
     def plan(self, arm: Arm) -> Plan:
         todo = [move for move in self.moves if not self.done(*move)]
@@ -81,8 +78,6 @@ class StackExpert(WaypointExpert):
 
 
 class StackThreeExpert(StackExpert):
+    layout = LAYOUTS["StackThree_D0-v0"]
+    names = "ABC"
     moves = (("A", "B"), ("C", "A"))
-
-    def see(self, objects: np.ndarray) -> None:
-        super().see(objects)
-        self.cubes["C"] = Body(objects[23:26], Rotation.from_quat(objects[26:30]))

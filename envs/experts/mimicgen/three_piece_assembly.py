@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.waypoints import UP, Arm, Body, Plan, Pose, WaypointExpert, downward, turns
+from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, body_of, downward, turns
+from l1flow_agents.layouts import LAYOUTS
 
 WRIST = 0.6 * np.pi  # the hand turns no farther to either side
 ROBOT = np.array([-0.56, 0.0])  # where it stands
@@ -36,14 +37,11 @@ STEPS = (
 class ThreePieceAssemblyExpert(WaypointExpert):
     """Each piece is held from above, with the least turning, lifted no higher than needed, and let down upright."""
 
+    layout = LAYOUTS["ThreePieceAssembly_D0-v0"]
     speeds, noise = (0.6, 0.9), 0.05
 
-    def see(self, objects: np.ndarray) -> None:
-        poses = zip(("base", "piece_1", "piece_2"), objects.reshape(3, 14), strict=True)
-        self.pieces = {name: Body(one[:3], Rotation.from_quat(one[3:7])) for name, one in poses}
-
-    def draw(self) -> None:
-        self.slope, self.hover, self.clear = 1.5, 0.12, 0.08
+    def see(self, objects: dict[str, np.ndarray]) -> None:
+        self.pieces = {name: body_of(objects, name) for name in ("base", "piece_1", "piece_2")}
 
     def plan(self, arm: Arm) -> Plan:
         todo = [step for step in STEPS if not self.done(step)]
@@ -71,14 +69,14 @@ class ThreePieceAssemblyExpert(WaypointExpert):
             Turned only when all the way up, so that a source's grasp ends alike, wherever its piece went next.
             """
             lifted = np.clip((self.pieces[step.piece].position[2] - start - 0.02) / 0.04, 0, 1)
-            position, rotation = at(self.clear)
+            position, rotation = at(0.08)
             return arm.lifting((position, rotation if lifted == 1 else arm.rotation), lifted)
 
         def lost() -> bool:
             held = self.pieces[step.piece].position + step.grip * UP
             return bool(np.linalg.norm(arm.position - held) > 0.04)
 
-        if not (yield from arm.pick(grasp, slope=self.slope, hover=self.hover)):
+        if not (yield from arm.pick(grasp, slope=1.5, hover=0.12)):
             return False
         how: Any = {"aim": (0.006, 0.04), "fit": (0.005, 0.2), "steps": 30, "opened": 0.01}
         return (yield from arm.place(over, lambda: at(-0.002), bend=0.0, lost=lost, **how))

@@ -5,18 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
-from l1flow_agents.demonstrations.collection import Collected, Kept, check_wanted, fill, recorder
-from l1flow_agents.demonstrations.generation.segments import CHOICES, Situation, action_towards, interpolate, inverse
+from l1flow_agents.demonstration import Demonstration
+from l1flow_agents.demonstrations.collection import Collected, Run, check_wanted, fill
+from l1flow_agents.demonstrations.generation.segments import (
+    CHOICES,
+    TURNED,
+    Situation,
+    action_towards,
+    interpolate,
+    inverse,
+)
 from l1flow_agents.demonstrations.generation.sources import INFO, Source, StepLog, read_sources
 from l1flow_agents.demonstrations.generation.task import TaskSpec, read_task_spec, spec_of
+from l1flow_agents.demonstrations.recording import make_env, record_episode
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError, DatasetError
@@ -39,7 +50,8 @@ class Recipe:
 
     @cached_property
     def digest(self) -> str:
-        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, N_INTERPOLATED, PACE, SETTLING)).encode())
+        constants = N_INTERPOLATED, PACE, SETTLING, TURNED
+        made = hashlib.sha256(repr((self.env_id, self.spec, self.noise, constants)).encode())
         for source in self.sources:
             made.update(repr(source.ends).encode())
             for array in (source.steps.targets, source.steps.gripper, *source.steps.objects.values()):
@@ -86,38 +98,53 @@ def generate(
     if Path(source).resolve() == Path(output).resolve():
         raise ConfigError(f"expected an output other than the source, got {output} twice")
     env_id = find_spec(env_id).id
-    env = recorder(env_id).unwrapped
+    env = make_env(env_id).unwrapped
     if not isinstance(env, RobosuiteEnv):
         raise ConfigError(f"{env_id}: expected a robosuite task")
     spec = spec_of(env) if task is None else read_task_spec(task)
     recipe = Recipe(env_id, spec, tuple(read_sources(source, spec, n_sources, filter_key)), noise)
     with RobomimicWriter(output, env.env_args()) as writer:
-        if len(writer) and (found := writer.attributes(0).get(RECIPE)) != recipe.digest:
+        check_recipe(writer, recipe.digest)
+        return fill(writer, partial(attempts, recipe), n_demos, n_workers, seed, progress_bar, f"{env_id}: generation")
+
+
+def check_recipe(writer: RobomimicWriter, digest: str) -> None:
+    """All that is in the file already must have been made alike."""
+    for k in range(len(writer)):
+        if (found := writer.attributes(k).get(RECIPE)) != digest:
             raise DatasetError(
-                f"{output}: expected to continue with recipe {recipe.digest}, found {found}: other sources"
+                f"{writer.path}: demo_{k}: expected to continue with recipe {digest}, found {found}: other sources"
             )
-        return fill(writer, partial(attempt, recipe), n_demos, n_workers, seed, progress_bar, f"{env_id}: generation")
 
 
-def attempt(recipe: Recipe, seed: int) -> dict[str, Any] | None:
-    """One attempt from ``reset(seed=seed)``, as arguments of `RobomimicWriter.append`; None if it failed."""
-    env, kept, log = recorder(recipe.env_id), Kept(), StepLog()
-    env.writer = kept
-    env.reset(seed=seed)
+@contextmanager
+def attempts(recipe: Recipe) -> Iterator[Run]:
+    """Runs attempts, in one environment."""
+    with closing(make_env(recipe.env_id)) as env:
+        yield partial(attempt, recipe, env)
+
+
+def attempt(recipe: Recipe, env: gym.Env, seed: int) -> Demonstration | None:
+    """One attempt from ``reset(seed=seed)``; None if it failed."""
     inner: Any = env.unwrapped
     rng = np.random.default_rng([seed, 1])  # a stream of its own, not the environment's
     chosen: list[int] = []
-    for target, gripper, noise in plan(recipe, inner, rng, chosen):
+    log, steps = StepLog(), plan(recipe, inner, rng, chosen)
+
+    def follow(observation: dict[str, np.ndarray]) -> np.ndarray | None:
+        if (step := next(steps, None)) is None:
+            return None
+        target, gripper, noise = step
         pose = np.clip(action_towards(target, inner.eef_pose()) + noise * rng.normal(size=6), -1, 1)
         action = np.array([*pose, gripper], np.float32)
         log.add(inner, recipe.spec, action)
-        _, _, terminated, truncated, _ = env.step(action)
-        if terminated or truncated:
-            break
-    if kept.demo is None:
+        return action
+
+    demo = record_episode(env, follow, seed)
+    if demo is None:
         return None
     info = {**log.steps().info(), "src_demo_inds": np.array(chosen)}
-    return {**kept.demo, "extra": {INFO: info}, "attributes": {RECIPE: recipe.digest}}
+    return replace(demo, extra={INFO: info}, attributes={RECIPE: recipe.digest})
 
 
 def plan(

@@ -97,7 +97,7 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 def angle(poses: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Radians between the orientations of ``poses`` (..., 4, 4) and of ``other`` (4, 4)."""
-    return np.linalg.norm(matrix_to_axis_angle(poses[..., :3, :3] @ other[:3, :3].T), axis=-1)
+    return np.asarray(np.linalg.norm(matrix_to_axis_angle(poses[..., :3, :3] @ other[:3, :3].T), axis=-1))
 
 
 def inverse(pose: np.ndarray) -> np.ndarray:

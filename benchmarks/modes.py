@@ -1,7 +1,7 @@
 """Do methods keep the modes? On a fork whose ways are known, and on PushT where one may go around either side.
 
-    python benchmarks/multimodality.py fork              # trains all methods, half an hour
-    python benchmarks/multimodality.py pusht runs/compare/PushT-v0     # agents that `l1flow compare` trained
+    python benchmarks/modes.py fork              # trains all methods, half an hour
+    python benchmarks/modes.py pusht runs/compare/PushT-v0     # agents that `l1flow compare` trained
 
 Both write benchmarks/results/multimodality.json and .png files beside it.
 """
@@ -25,6 +25,7 @@ from l1flow_agents.comparison.fork import HORIZON, NEAR, Fork, Modes
 from l1flow_agents.comparison.report import markdown_table
 from l1flow_agents.comparison.systems import System, read_systems
 from l1flow_agents.files import write_atomically
+from l1flow_agents.methods.l1flow import L1Flow
 
 RESULTS = Path(__file__).parent / "results"
 JSON = RESULTS / "multimodality.json"
@@ -32,7 +33,7 @@ NETWORK = {"width": 256, "depth": 3}
 STEPS, N_DEMOS, BATCH = 4000, 8192, 256
 ANGLES = np.linspace(-np.pi, np.pi, 16, endpoint=False) + 0.1
 N_PLANS = 256
-WITH = {  # settings under which trained weights are judged too
+WITH: dict[str, dict[str, dict[str, Any]]] = {  # settings under which trained weights are judged too
     "l1flow": {"l1flow:euler-1": {"sampler": "euler", "n_steps": 1}},
     "consistency": {"consistency:std-80": {"start_std": 80.0}},
 }
@@ -98,22 +99,25 @@ def told(angle: float) -> np.ndarray:
 
 def trained(task: Fork, steps: int) -> dict[str, L1FlowAgent]:
     """Row -> agent, students after their teachers."""
-    data, agents, rows = task.demonstrations(N_DEMOS), {}, {}
+    data = task.demonstrations(N_DEMOS)
+    agents: dict[str, L1FlowAgent] = {}
+    rows: dict[str, L1FlowAgent] = {}
     systems = sorted(read_systems().values(), key=lambda one: one.teacher is not None)
     for system in systems:
         agents[system.name] = agent = begun(task, system, agents)
-        settings = {"batch_size": BATCH, "learning_rate": 1e-3, "val_fraction": 0.0, **system.training}
+        settings: dict[str, Any] = {"batch_size": BATCH, "learning_rate": 1e-3, "val_fraction": 0.0, **system.training}
         agent.learn(data, max(int(steps * system.budget), 1), **settings)
         for name, method_kwargs in {**system.rows(), **WITH.get(system.name, {})}.items():
-            rows[name] = agent.with_method_settings(**method_kwargs)
+            rows[name] = agent.with_settings(method_kwargs=method_kwargs)
     return rows
 
 
 def begun(task: Fork, system: System, agents: dict[str, L1FlowAgent]) -> L1FlowAgent:
     if system.teacher is not None:
         return L1FlowAgent.from_teacher(agents[system.teacher], system.method, system.method_kwargs)
-    lengths = {"horizon": HORIZON, "n_obs_steps": 1, "n_action_steps": 1}
-    return L1FlowAgent("mlp", task.spaces(), system.method, **lengths, network_kwargs=NETWORK)
+    return L1FlowAgent(
+        "mlp", task.spaces(), system.method, horizon=HORIZON, n_obs_steps=1, n_action_steps=1, network_kwargs=NETWORK
+    )
 
 
 def draw_fork(agents: dict[str, L1FlowAgent]) -> None:
@@ -141,6 +145,7 @@ def draw_fork(agents: dict[str, L1FlowAgent]) -> None:
 def stages(agent: L1FlowAgent, observation: np.ndarray) -> dict[str, np.ndarray]:
     """The sampler's three stages: first prediction, after the integration step, final prediction."""
     policy, method = agent.policy, agent.policy.method
+    assert isinstance(method, L1Flow)
     noise_ = torch.from_numpy(agent.noise(np.zeros(N_PLANS, int), np.arange(N_PLANS)))
     history = torch.from_numpy(observation)[None, None].expand(N_PLANS, 1, -1)
     with torch.inference_mode():
@@ -167,7 +172,7 @@ def run_pusht(args: argparse.Namespace) -> None:
     for one in results:
         agent = L1FlowAgent.load(args.folder / "runs" / f"{one['system']}-seed{args.seed}" / "agent")
         for name, row in one["rows"].items():
-            acting = agent.with_method_settings(**row["method_kwargs"])
+            acting = agent.with_settings(method_kwargs=row["method_kwargs"])
             plans = [acting.sample(observed(env, *place), N_PLANS) for place in PLACES]
             ends = np.stack([sideways(one) for one in plans])
             left = (ends > 0).mean(axis=1)
@@ -184,12 +189,13 @@ def run_pusht(args: argparse.Namespace) -> None:
             shown[name] = plans[0]
     record("pusht", {"command": " ".join(["python", *sys.argv]), "states": PLACES, "rows": rows})
     observed(env, *PLACES[0])
-    draw_pusht(env.render(), shown)
+    draw_pusht(np.asarray(env.render()), shown)
 
 
 def observed(env: gym.Env, block: float, finger: float) -> dict[str, np.ndarray]:
     state = [256 + finger, 256 - finger, 256 + block, 256 - block, np.pi / 4]
-    return env.reset(seed=0, options={"reset_to_state": state})[0]
+    observation: dict[str, np.ndarray] = env.reset(seed=0, options={"reset_to_state": state})[0]
+    return observation
 
 
 def sideways(plans: np.ndarray) -> np.ndarray:

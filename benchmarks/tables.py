@@ -1,0 +1,221 @@
+"""The tables and single figures of the pages, made of benchmarks/results/*.json; `pages.py` puts them in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from l1flow_agents.comparison.report import Row, markdown_table, rows_of
+
+RESULTS = Path(__file__).parent / "results"
+
+STATE_AGENTS = ("lift-state", "can-state", "square-state", "lift-image")
+PUSHT_AGENTS = ("pusht-state", "pusht-image")
+MIMICGEN_TASKS = (
+    *("Stack_D1", "StackThree_D1", "Square_D2", "Threading_D2"),
+    *("ThreePieceAssembly_D2", "Coffee_D2", "HammerCleanup_D1", "MugCleanup_D1"),
+)
+SIDE_BY_SIDE = {
+    "l1flow": "**L1 Flow**",
+    "l1_regression": "L1 regression",
+    "flow_matching": "Flow Matching",
+    "flow_matching:2-steps": "Flow Matching, 2 steps",
+    "ddpm": "DDPM",
+    "ddpm:ddim-10": "DDIM",
+    "edm": "EDM",
+    "consistency": "Consistency Policy",
+    "consistency:3-steps": "Consistency Policy, 3 steps",
+    "onedp": "OneDP",
+    "onedp-deterministic": "OneDP, deterministic",
+}
+
+
+@cache
+def read(name: str) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return results
+
+
+# ---- agents on the test seeds -------------------------------------------------------------------------------------
+
+
+def success(result: dict[str, Any]) -> str:
+    low, high = result["success_interval_95"]
+    return f"{result['success_rate']:.2f} ({low:.2f} .. {high:.2f})"
+
+
+def score(result: dict[str, Any]) -> str:
+    return f"{result['mean_score']:.3f} ± {result['mean_score_error_95']:.3f}"
+
+
+def rate(result: dict[str, Any]) -> str:
+    return f"{result['success_rate']:.2f}"
+
+
+def loop(result: dict[str, Any], name: str) -> str:
+    return "without state" if name.endswith("-stateless") else f"plan every {result['n_action_steps']} steps"
+
+
+def agents_table(names: tuple[str, ...], what: str, with_score: bool) -> str:
+    head = [what, *(["mean score"] if with_score else []), "success", "without `state`", "episodes"]
+    rows = []
+    for name in names:
+        one = read(name)
+        stateless = read(f"{name}-stateless") if (RESULTS / f"{name}-stateless.json").exists() else None
+        plain = "" if stateless is None else (score(stateless) if with_score else success(stateless))
+        rows.append([f"`{name}`", *([score(one)] if with_score else []), success(one), plain, str(one["n_episodes"])])
+    return markdown_table(head, rows)
+
+
+def results_table(names: tuple[str, ...]) -> str:
+    rows = []
+    for name in names:
+        for kind in ("", "-stateless"):
+            if (RESULTS / f"{name}{kind}.json").exists():
+                one = read(name + kind)
+                seeds = [episode["seed"] for episode in one["episodes"]]
+                agent = f"[{name}]({name}{kind}.json)"
+                told = [loop(one, name + kind), f"{one['n_episodes']}", f"{seeds[0]} .. {seeds[-1]}"]
+                rows.append([agent, *told, score(one), success(one)])
+    return markdown_table(["agent", "loop", "episodes", "seeds", "mean score", "success"], rows)
+
+
+# ---- MimicGen -----------------------------------------------------------------------------------------------------
+
+
+def mimicgen_line() -> str:
+    agents = read("mimicgen")["agents"]
+    head = ["MimicGen's tasks, 200 generated episodes", *(f"`{task}`" for task in MIMICGEN_TASKS)]
+    line = [f"{agents[f'{task}-v0']['success_rate']:.2f}" for task in MIMICGEN_TASKS]
+    return markdown_table(head, [["success on 50 seeds from 100000", *line]])
+
+
+def mimicgen_agents() -> str:
+    rows = []
+    for env_id, one in sorted(read("mimicgen")["agents"].items(), key=lambda entry: _place(entry[0])):
+        generated = f"{one['demonstrations'] / one['attempts']:.2f}"
+        name = env_id.removesuffix("-v0").lower()
+        told = [success(one), str(one["demonstrations"]), generated, f"{one['n_action_steps']} steps"]
+        rows.append([f"`{name}-state`", *told])
+    head = ["agent", "success on 50 test seeds", "demonstrations", "attempts that succeed", "plan every"]
+    return markdown_table(head, rows)
+
+
+def mimicgen_generation() -> str:
+    rows = []
+    for env_id, one in sorted(read("mimicgen")["generation"].items(), key=lambda entry: _place(entry[0])):
+        expert = "{} of {}".format(*one["expert_on_d0"]) if "_D0" in env_id else ""
+        rate = f"{one['successes'] / one['attempts']:.2f} ({one['successes']} of {one['attempts']})"
+        rows.append([f"`{env_id}`", expert, rate, f"{one['mean_steps']:.0f}"])
+    return markdown_table(["variant", "expert, D0", "attempts that succeed", "mean length"], rows)
+
+
+def _place(env_id: str) -> tuple[int, str]:
+    """In the order of `MIMICGEN_TASKS`, all variants of a task together."""
+    task = env_id.partition("_")[0]
+    return [name.partition("_")[0] for name in MIMICGEN_TASKS].index(task), env_id
+
+
+# ---- methods ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def compared(name: str) -> dict[str, Row]:
+    return {row.name: row for row in rows_of(read(name))}
+
+
+def mean_score(row: Row) -> str:
+    return f"{row.mean:.2f} ± {row.error:.2f}"
+
+
+def compared_success(row: Row) -> str:
+    low, high = row.interval
+    return f"{row.successes.mean():.2f} ({low:.2f} .. {high:.2f})"
+
+
+def milliseconds(row: Row | None) -> str:
+    return "" if row is None else f"{1e3 * row.latency['1']:.1f}"
+
+
+def side_by_side() -> str:
+    unet, mlp, square = compared("compare_pusht_unet"), compared("compare_pusht"), compared("compare_square")
+    rows = []
+    for name, title in SIDE_BY_SIDE.items():
+        latency = f"{milliseconds(unet.get(name))} / {milliseconds(mlp[name])}"
+        small = mean_score(unet[name]) if name in unet else ""
+        evaluations = str(mlp[name].evaluations)
+        rows.append([title, evaluations, latency, small, mean_score(mlp[name]), compared_success(square[name])])
+    head = ["method", "network evaluations", "ms a plan, U-Net / MLP"]
+    return markdown_table([*head, "PushT, small U-Net", "PushT, small MLP", "Square, small MLP"], rows)
+
+
+def ablations() -> str:
+    scores: dict[str, dict[str, float]] = {}
+    for row in rows_of(read("ablations")):
+        system, _, sampler = row.name.partition(":")
+        scores.setdefault(system, {})[sampler or "t0.5"] = row.mean
+    names = list(next(iter(scores.values())))
+    samplers = sorted(name for name in names if name[0] == "t") + [name for name in names if name[0] != "t"]
+    rows = [[system.replace("-", ", "), *(f"{by[one]:.2f}" for one in samplers)] for system, by in scores.items()]
+    return markdown_table(["loss, space, time", *samplers], rows)
+
+
+def fork() -> str:
+    rows: dict[str, list[str]] = {}
+    for one in read("multimodality")["fork"]["rows"]:
+        cells = rows.setdefault(one["method"], [one["method"], str(one["evaluations"])])
+        cells += [f"{one['near']:.2f}", f"{one['covered']:.2f}"]
+        cells += [f"{one['at_mean']:.2f}"] if one["ways"] == 2 else []
+    head = ["method", "evaluations", "two ways: near one", "covered", "at the mean"]
+    return markdown_table([*head, "three: near", "covered", "four: near", "covered"], list(rows.values()))
+
+
+def sides() -> str:
+    found = read("multimodality")["pusht"]
+    n, head = len(found["states"]), ["method", "evaluations", "states with a quarter of the plans on either side"]
+    rows = []
+    for one in found["rows"]:
+        told = [one["method"], str(one["evaluations"]), f"{round(one['both_sides'] * n)} of {n}"]
+        rows.append([*told, f"{one['smaller_side']:.2f}", f"{one['median_sideways_px']:.0f} px"])
+    return markdown_table([*head, "plans on the rarer side", "farthest from the axis"], rows)
+
+
+def speed() -> str:
+    """Replans of the methods in L1 Flow's, each with the same network."""
+    columns: dict[str, dict[str, str]] = {}
+    for row in read("methods_speed")["rows"]:
+        columns.setdefault(row["method"], {})[row["network"]] = f"{row['ratio']:.2f}"
+    networks = list(next(iter(columns.values())))
+    return markdown_table(["a replan, in L1 Flow's", *networks], [[one, *by.values()] for one, by in columns.items()])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, 200 episodes of an expert", False),
+    "pusht agents": lambda: agents_table(PUSHT_AGENTS, "PushT, 206 human demonstrations", True),
+    "robosuite results": lambda: results_table((*STATE_AGENTS, "toolhang-state", "transport-state")),
+    "pusht results": lambda: results_table(PUSHT_AGENTS),
+    "mimicgen": mimicgen_line,
+    "mimicgen agents": mimicgen_agents,
+    "mimicgen generation": mimicgen_generation,
+    "side by side": side_by_side,
+    "ablations": ablations,
+    "fork": fork,
+    "sides": sides,
+    "speed": speed,
+}
+
+
+def figure(name: str) -> str:
+    """A single figure: ``<agent> <what>``, or ``<comparison> <system> <what>``.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    file, _, rest = name.partition(" ")
+    if file.startswith("compare_"):
+        system, _, what = rest.rpartition(" ")
+        return {"score": mean_score, "success": compared_success}[what](compared(file)[system])
+    return {"success": success, "rate": rate, "score": score}[rest](read(file))

@@ -1,0 +1,57 @@
+"""Promise: a file or folder is there whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from l1flow_agents.files import old_name, replaced_folder, replacing, write_atomically
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_its_place_at_the_end(tmp_path):
+    path = tmp_path / "new" / "film.mp4"
+    write_atomically(path, "old")
+    with replacing(path) as temporary:
+        assert temporary.suffix == ".mp4" and temporary.parent == path.parent and not temporary.exists()
+        temporary.write_bytes(b"new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new" and names(path.parent) == ["film.mp4"]
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path):
+    path = tmp_path / "a.txt"
+    with replacing(path) as one, replacing(path) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert path.read_text() == "one" and names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_error_leaves_what_was_there(tmp_path, error):
+    path, folder, scratch = tmp_path / "a.txt", tmp_path / "agent", tmp_path / "parts"
+    scratch.mkdir()
+    write_atomically(path, b"old")
+    with replaced_folder(folder) as made:
+        (made / "old").touch()
+    with pytest.raises(error), replacing(path, scratch) as temporary:
+        temporary.write_text("half")
+        assert names(scratch) == [temporary.name]
+        raise error
+    with pytest.raises(error), replaced_folder(folder) as made:
+        (made / "half").touch()
+        raise error
+    assert names(tmp_path) == ["a.txt", "agent", "parts"] and names(scratch) == []
+    assert path.read_text() == "old" and names(folder) == ["old"]
+
+
+def test_a_folder_takes_the_place_of_another_and_of_a_waiting_one(tmp_path):
+    folder = tmp_path / "agent"
+    for content in ("one", "two"):
+        with replaced_folder(folder) as made:
+            (made / "inside").mkdir()
+            (made / "inside" / content).touch()
+        old_name(folder).mkdir()  # as a kill between the renames leaves it
+    assert names(folder / "inside") == ["two"] and folder.stat().st_mode & 0o777 == 0o755
