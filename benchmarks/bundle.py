@@ -1,9 +1,11 @@
-"""Score a trained agent on the test seeds, and put it into the package with its score, results and curve.
+"""Score a trained agent on the test seeds, and keep it under a name with its score, results and curve.
 
     python benchmarks/bundle.py runs/pusht-state pusht-state
+    python benchmarks/bundle.py                                only renew l1flow_agents/published.yaml
 
-Writes l1flow_agents/bundled/NAME (float16), benchmarks/results/NAME*.json and NAME-curve.csv. The float16 agent
-is the one that is scored.
+Writes agents/NAME (float16; l1flow_agents/bundled/NAME, which comes with the package, where it is one of those),
+l1flow_agents/published.yaml, benchmarks/results/NAME*.json and NAME-curve.csv. The float16 agent is the one that is
+scored.
 """
 
 from __future__ import annotations
@@ -15,21 +17,32 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from l1flow_agents import L1FlowAgent, evaluate
-from l1flow_agents.checkpoint import BUNDLED
+from l1flow_agents.zoo import BUNDLED, TABLE, describe
 
 RESULTS = Path(__file__).parent / "results"
+AGENTS = Path(__file__).parents[1] / "agents"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="run directory, with an agent/ in it")
-    parser.add_argument("name")
+    parser.add_argument("run", type=Path, nargs="?", help="run directory, with an agent/ in it")
+    parser.add_argument("name", nargs="?")
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--stateless-episodes", type=int, default=30)
     args = parser.parse_args()
 
-    target = BUNDLED / args.name
+    if (args.run is None) != (args.name is None):
+        parser.error("expected a run and a name, or neither")
+    if args.run is not None:
+        keep(args)
+    TABLE.write_text(yaml.safe_dump(describe(AGENTS), sort_keys=False))
+
+
+def keep(args: argparse.Namespace) -> None:
+    target = (BUNDLED if (BUNDLED / args.name).is_dir() else AGENTS) / args.name
     L1FlowAgent.load(args.run / "agent").save(target, half=True)
     agent = L1FlowAgent.load(target)
     command = shlex.join(["python", *sys.argv])

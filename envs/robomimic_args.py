@@ -69,11 +69,16 @@ def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
     controller = given.get("controller_configs") or {}
     arm = controller.get("body_parts", {}).get("right", controller)  # robosuite < 1.5 has the arm's settings flat
     two_arms = len(given.get("robots", ())) == 2
+    # robosuite 1.5 reads input_type and ignores control_delta, which older ones read
+    absolute = arm["input_type"] == "absolute" if "input_type" in arm else arm.get("control_delta", True) is False
+    # robosuite's own default is the base's frame; one arm's base is not turned, so deltas are the same in both
+    frames = ("world",) if two_arms or absolute else ("world", "base")
     for key, value, allowed in [
         ("type", env_args.get("type"), (1,)),
         ("robots", given.get("robots"), (["Panda"], ["Panda", "Panda"], "Panda")),
         ("controller type", arm.get("type"), ("OSC_POSE",)),
-        *((key, arm.get(key, OSC_POSE[key]), (OSC_POSE[key],)) for key in ("input_ref_frame", "kp", "output_max")),
+        ("input_ref_frame", arm.get("input_ref_frame", "world"), frames),
+        *((key, arm.get(key, OSC_POSE[key]), (OSC_POSE[key],)) for key in ("kp", "output_max")),
         ("control_freq", given.get("control_freq", CONTROL_FREQ), (CONTROL_FREQ,)),
         (
             "env_configuration",
@@ -83,8 +88,6 @@ def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
     ]:
         if value not in allowed:
             raise ConfigError(f"env_args of {name}: {key} must be {' or '.join(map(repr, allowed))}, got {value!r}")
-    # robosuite 1.5 reads input_type and ignores control_delta, which older ones read
-    absolute = arm["input_type"] == "absolute" if "input_type" in arm else arm.get("control_delta", True) is False
     settings: dict[str, Any] = {"control": "absolute" if absolute else "delta", "obs_type": "state"}
     if given.get("use_camera_obs"):
         settings.update(obs_type="image", cameras=_listed(given["camera_names"]), image_size=_image_size(name, given))

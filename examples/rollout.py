@@ -16,7 +16,7 @@ from l1flow_agents.video import VideoRecorder
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Square-v0")
-    parser.add_argument("--agent", help="checkpoint folder, bundled name or Hub id (default: the bundled one)")
+    parser.add_argument("--agent", help="checkpoint folder, published name or Hub id (default: the published one)")
     parser.add_argument("--episodes", type=int, default=20)
     parser.add_argument("--seed", type=int, default=100_000)
     parser.add_argument("--output", type=Path, default=Path("rollouts"))

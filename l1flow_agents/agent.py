@@ -20,6 +20,7 @@ from l1flow_agents.building import materialize, outlined
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.device import pick_device
+from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
@@ -218,12 +219,14 @@ class ChunkAgent(Actor):
 
         Raises:
             ConfigError: a bad setting, or ``run_dir`` holds another run.
-            DatasetError: the data do not fit the spaces.
+            DatasetError: the data do not fit the spaces, or say that they are of another environment.
         """
         config = TrainingConfig.from_settings(settings)
         if total_steps < 1:
             raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
-        dataset = fitting(dataset, self.spaces_by_key, self.action_space)
+        env = self._env if isinstance(self._env, gym.Env) else self.provenance
+        check_described(dataset.env_args, dataset.source, env)
+        dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
         record = training_record(dataset, total_steps, config)
         provenance = replace(self.provenance, training=record, steps_done=0, score={}, versions=versions())
         folder = RunFolder(Path(run_dir), self._config(provenance)) if run_dir else None
@@ -289,7 +292,7 @@ class ChunkAgent(Actor):
     def load(
         cls, path: str | os.PathLike[str], env: EnvOrSpaces | None = None, device: str | torch.device = "auto"
     ) -> ChunkAgent:
-        """An agent from a checkpoint folder, a bundled name such as ``pusht-state``, or a Hub id ``owner/name``.
+        """An agent from a checkpoint folder, a published name such as ``pusht-state``, or a Hub id ``owner/name``.
 
         Args:
             env: optional, as for a new agent; its spaces are compared with the checkpoint's.

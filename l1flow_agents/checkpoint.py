@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from l1flow_agents import zoo
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.files import old_name, replaced_folder
 from l1flow_agents.names import nearest
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-BUNDLED = Path(str(files("l1flow_agents"))) / "bundled"
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 PARTS = {"agent": dict, "observation_space": dict, "action_space": dict, "env": dict, "weights_sha256": str}
 OPTIONAL = {"bare_observation": bool, "training": dict, "score": dict, "teacher": dict, "versions": dict}
@@ -97,10 +96,10 @@ def check_weights(folder: Path, config: Mapping[str, Any], outline: Mapping[str,
 
 
 def find(name: str | os.PathLike[str]) -> Path:
-    """The folder that a path, a bundled name or a Hugging Face Hub id ``owner/name`` stands for.
+    """The folder that a path, a published name or a Hugging Face Hub id ``owner/name`` stands for.
 
     Raises:
-        CheckpointError: nothing of that name.
+        CheckpointError: nothing of that name. DownloadError: a published agent could not be fetched.
     """
     text = as_name(name)
     path = without_suffix(text)
@@ -108,17 +107,19 @@ def find(name: str | os.PathLike[str]) -> Path:
         for candidate in [path, old_name(path)] if path.name else [path]:
             if candidate.is_dir():
                 return candidate
-        if str(path) in bundled_names():
-            return BUNDLED / path
-        if path.is_file() or Path(text).is_file():
-            raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
+        is_file = path.is_file() or Path(text).is_file()
         # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
-        if HUB_ID.fullmatch(text) and not Path(text).parent.is_dir():
-            return _from_hub(text)
+        is_hub_id = bool(HUB_ID.fullmatch(text)) and not Path(text).parent.is_dir()
     except OSError as error:  # too long for the file system, or in a folder that may not be looked into
         raise CheckpointError(f"{quoted(text)} cannot be looked for: {error.strerror}") from None
-    hint = nearest(text, bundled_names())
-    raise CheckpointError(f"no checkpoint folder {quoted(text)}; bundled agents are {bundled_names()}{hint}")
+    if (published := zoo.find(str(path))) is not None:
+        return published
+    if is_file:
+        raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
+    if is_hub_id:
+        return _from_hub(text)
+    hint = nearest(text, zoo.names())
+    raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
 
 
 def as_name(name: object) -> str:
@@ -132,19 +133,8 @@ def as_name(name: object) -> str:
     except TypeError:
         text = None
     if not isinstance(text, str) or not text or "\0" in text:
-        raise CheckpointError(f"expected a folder, a bundled agent or a Hub id owner/name, got {quoted(name)}")
+        raise CheckpointError(f"expected a folder, a published agent or a Hub id owner/name, got {quoted(name)}")
     return text
-
-
-def bundled_names() -> list[str]:
-    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
-
-
-def bundled_for(env_id: str) -> list[str]:
-    """Names of bundled agents trained for ``env_id``, those that need no picture first."""
-    configs = {name: read_config(BUNDLED / name) for name in bundled_names()}
-    fitting = [name for name, config in configs.items() if config["env"]["id"] == env_id]
-    return sorted(fitting, key=lambda name: (configs[name]["env"]["kwargs"].get("obs_type") != "state", name))
 
 
 def _from_hub(repo_id: str) -> Path:
@@ -155,7 +145,7 @@ def _from_hub(repo_id: str) -> Path:
     except Exception as error:  # the Hub's client raises many kinds; a name that cannot be had is one error here
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{repo_id!r} is neither a folder nor a bundled agent {bundled_names()}, and the Hub answered: {reason}"
+            f"{repo_id!r} is neither a folder nor a published agent {zoo.names()}, and the Hub answered: {reason}"
         ) from error
 
 

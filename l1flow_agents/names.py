@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.registry import Registry
 
 T = TypeVar("T")
 
@@ -25,7 +26,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def choose(name: str, choices: Mapping[str, T], what: str) -> T:
     """``choices[name]``, or a ConfigError that lists the choices."""
     if not isinstance(name, str) or name not in choices:
-        raise ConfigError(f"unknown {what} {name!r}, expected one of {sorted(choices)}{nearest(name, choices)}")
+        others = ", or one that an installed or imported package adds" if isinstance(choices, Registry) else ""
+        raise ConfigError(f"unknown {what} {name!r}, expected one of {sorted(choices)}{others}{nearest(name, choices)}")
     return choices[name]
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,14 +38,19 @@ def in_order(
     Raises:
         WorkerError: a process died.
     """
-    return in_order_by(partial(nullcontext, function), items, n_workers)
+    return in_order_by(partial(_owning_nothing, function), items, n_workers)
+
+
+def _owning_nothing(function: Callable[[Item], Result]) -> AbstractContextManager[Callable[[Item], Result]]:
+    return nullcontext(function)
 
 
 def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: int) -> Generator[Result, None, None]:
     """`in_order` by a function that owns something."""
     if n_workers == 1:
-        with worker() as function:
-            yield from map(function, items)
+        with closing(_kept_open(worker)) as functions:
+            for item in items:
+                yield next(functions)(item)
         return
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(n_workers, context, initializer=_begin, initargs=(worker,))
@@ -81,7 +86,7 @@ def _begin(worker: Worker[Any, Any]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _kept_open(worker: Worker[Any, Any]) -> Iterator[Callable[[Any], Any]]:
+def _kept_open(worker: Worker[Item, Result]) -> Generator[Callable[[Item], Result], None, None]:
     """The same function again and again; made when it is first asked for, so that an error has an item's turn."""
     with worker() as function:
         while True:

@@ -22,7 +22,7 @@ from conftest import ACTION, BARE, OBSERVATION, STATE, TINY, random_observation
 from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
-from l1flow_agents import L1FlowAgent, checkpoint, files
+from l1flow_agents import L1FlowAgent, checkpoint, files, zoo
 from l1flow_agents.errors import CheckpointError, ConfigError
 
 ODD = spaces.Dict(
@@ -321,7 +321,7 @@ def test_spaces_that_cannot_be(saved, space):
 @pytest.fixture
 def bundled(saved, monkeypatch) -> Path:
     """The saved agent in the place of the bundled ones."""
-    monkeypatch.setattr(checkpoint, "BUNDLED", saved.parent)
+    monkeypatch.setattr(zoo, "BUNDLED", saved.parent)
     return saved
 
 
@@ -331,7 +331,7 @@ def test_bundled_name(bundled):
 
 def test_unknown_name_suggests(bundled):
     message = load_error("agnet")
-    assert "bundled agents are ['agent']" in message and "did you mean 'agent'?" in message
+    assert "published agents are ['agent', " in message and "did you mean 'agent'?" in message
 
 
 def test_a_path_that_is_not_there(tmp_path):

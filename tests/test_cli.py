@@ -143,6 +143,8 @@ def test_info_of_installation_and_data(replay, capsys):
     assert code == 0
     described = yaml.safe_load(out)
     assert described["episodes"] == 3 and described["observations"]["image"]["dtype"] == "uint8"
+    assert described["action"]["lowest"] == pytest.approx([1, 1], abs=60), "ranges, as they are"
+    assert not (replay.parent / "cache").exists(), "pictures are not converted to be described"
 
 
 @pytest.mark.parametrize("name", config_names())

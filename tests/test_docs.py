@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -40,3 +42,23 @@ def test_commands_exist(page):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_site_shows_every_page():
+    tree = ast.parse((ROOT / "docs" / "conf.py").read_text())
+    (navigation,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NAVIGATION"
+    )
+    shown = set(re.findall(r"^[\w/-]+$", navigation, flags=re.MULTILINE))
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/results/*.md")]
+    assert shown == {str(page.relative_to(ROOT).with_suffix("")) for page in pages} - {"README"}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=lambda page: page.name)
+def test_the_reference_names_what_there_is(page):
+    for kind, name in re.findall(r"auto(\w+):: (\S+)", page.read_text()):
+        thing = resolve_name(name)
+        assert thing.__doc__, name
+        assert isinstance(thing, type) == (kind == "class"), name

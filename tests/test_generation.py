@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -330,4 +331,10 @@ def test_wrong_sources(source, tmp_path, capsys):
     told = said("--env", "Stack_D1-v0", *mine, "-o", str(tmp_path / "x.hdf5"), "--task", str(task))
     assert f"{source}: demo_0: no signal 'grab', found ['grasp', '{GRIPPER}']" in told
     assert "no such file" in said("--env", "Stack_D1-v0", "--source", "none.hdf5", "-o", str(tmp_path / "x.hdf5"))
+    other = tmp_path / "lift.hdf5"
+    with h5py.File(source) as file, h5py.File(other, "w") as lift:
+        file.copy("data", lift)
+        lift["data"].attrs["env_args"] = json.dumps({**json.loads(file["data"].attrs["env_args"]), "env_name": "Lift"})
+    told = said("--env", "Stack_D1-v0", "--source", str(other), "-o", str(tmp_path / "x.hdf5"))
+    assert f"{other}: expected demonstrations of a variant of the task, found Lift" in told and told.count("\n") == 1
     assert not (tmp_path / "x.hdf5").exists()

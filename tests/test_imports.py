@@ -12,10 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"errors", "files", "lazy", "rotations", "seeds"},
+    {"registry"},
     {"demonstration", "device", "layouts", "names", "parallel", "video"},
     {"frozen"},
     {"data", "envs", "wrappers"},
-    {"demonstrations", "methods", "networks", "provenance", "settings", "spaces"},
+    {"demonstrations", "methods", "networks", "provenance", "settings", "spaces", "zoo"},
     {"policy", "state"},
     {"acting", "checkpoint"},
     {"training"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import email
+import importlib.util
+import re
 import subprocess
 import sys
 import sysconfig
@@ -9,6 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import l1flow_agents
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,11 +34,38 @@ def wheel(checkout, tmp_path_factory) -> Path:
 def test_the_wheel_holds_everything_under_one_name(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"l1flow_agents"}
-    for part in ("envs/pusht.py", "wrappers/__init__.py", "configs/pusht-state.yaml", "methods/l1flow.py", "py.typed"):
+    for part in ("envs/pusht.py", "wrappers/__init__.py", "configs/pusht-state.yaml", "published.yaml", "py.typed"):
         assert f"l1flow_agents/{part}" in names
-    for agent in ("pusht-state", "pusht-image"):
-        assert f"l1flow_agents/bundled/{agent}/config.yaml" in names
-        assert zipfile.ZipFile(wheel).getinfo(f"l1flow_agents/bundled/{agent}/model.safetensors").file_size < 12e6
+    agents = {name.split("/")[2] for name in names if name.startswith("l1flow_agents/bundled/")}
+    assert agents == {"pusht-state", "square-state"}  # the others are fetched
+    assert wheel.stat().st_size < 15e6
+
+
+def test_the_wheel_describes_itself(wheel):
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        about = email.message_from_bytes(opened.read(name))
+    assert about["Summary"] and about["Keywords"] and about["License"] == "MIT"
+    assert about["Description-Content-Type"] == "text/markdown" and "# L1 Flow agents" in about.get_payload()
+    assert "Paper, https://arxiv.org/abs/2511.17898" in about.get_all("Project-URL")
+
+
+def test_readme_on_a_package_index():
+    """With an address for the repository, nothing in it is relative."""
+    spec = importlib.util.spec_from_file_location("setup_of_l1flow", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.absolute((ROOT / "README.md").read_text(), "https://host/somebody/it", "v1.0")
+    targets = re.findall(r"\]\(([^)]+)\)", text)
+    assert all(target.startswith(("https://", "#")) for target in targets)
+    assert "https://host/somebody/it/raw/v1.0/docs/square.png" in targets
+    assert "https://host/somebody/it/blob/v1.0/docs/agent.md" in targets
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == l1flow_agents.__version__
+    assert citation["references"][0]["url"] == "https://arxiv.org/abs/2511.17898"
 
 
 def test_the_wheel_of_an_sdist_is_the_same(checkout, wheel, tmp_path):

@@ -16,6 +16,7 @@ import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 from l1flow_agents.cli import main
 from l1flow_agents.data import open_dataset
@@ -233,6 +234,78 @@ def test_images_are_upright_and_those_of_the_environment(can, tmp_path):
     kwargs = read_env_args(output)["env_kwargs"]
     assert kwargs["use_camera_obs"] and kwargs["camera_names"] == ["agentview"] and kwargs["camera_heights"] == [32]
     env.close()
+
+
+# ---- raw files of robosuite's own scripts ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory) -> Path:
+    """What robosuite's collect_human_demonstrations.py writes, of a short rollout with its default controller."""
+    import robosuite
+    from robosuite.controllers import load_composite_controller_config
+    from robosuite.wrappers import DataCollectionWrapper
+
+    folder = tmp_path_factory.mktemp("raw")
+    info = {
+        "env_name": "Lift",
+        "robots": ["Panda"],
+        "controller_configs": load_composite_controller_config(robot="Panda"),
+    }
+    screens = {"has_renderer": False, "has_offscreen_renderer": False, "use_camera_obs": False}
+    made = robosuite.make(**info, **screens, ignore_done=True, control_freq=20)
+    env, rng = DataCollectionWrapper(made, str(folder / "episodes")), np.random.default_rng(0)
+    env.reset()
+    for _ in range(6):
+        env.step(rng.uniform(-1, 1, env.action_dim))
+    env.close()
+    (episode,) = (folder / "episodes").iterdir()
+    (recorded,) = (np.load(one, allow_pickle=True) for one in episode.glob("state_*.npz"))
+    with h5py.File(folder / "demo.hdf5", "w") as file:
+        demo = file.create_group("data/demo_1")  # robosuite counts from 1
+        demo.attrs["model_file"] = (episode / "model.xml").read_text()
+        demo["states"] = recorded["states"][:-1]
+        demo["actions"] = np.array([one["actions"] for one in recorded["action_infos"]])
+        file["data"].attrs.update(
+            {"date": "1-1-2026", "time": "1:1:1", "repository_version": robosuite.__version__}
+            | {"env": str(recorded["env"]), "env_info": json.dumps(info)}
+        )
+    return folder / "demo.hdf5"
+
+
+def test_a_raw_file_is_converted_by_the_command_that_its_refusal_names(raw, capsys):
+    with pytest.raises(DatasetError, match=r"a raw file of states and actions; .* l1flow add-observations") as caught:
+        open_dataset(raw)
+    command = str(caught.value).partition("l1flow ")[2].split()
+    assert run(capsys, *command, "--workers", "1")[0] == 0
+    demos = open_dataset(command[-1])
+    assert demos.n_steps == 6 and demos.names == ("demo_0",) and demos.env_args["env_name"] == "Lift"
+    with h5py.File(raw) as file:
+        np.testing.assert_array_equal(demos.actions, file["data/demo_1/actions"][()].astype(np.float32))
+        # the cube, as the states have it: [time, qpos: arm 7, fingers 2, cube 7, ...]
+        cube = file["data/demo_1/states"][:, 10:13]
+    np.testing.assert_allclose(demos.observations["object"][:, :3], cube, atol=1e-6)
+    code, out, _ = run(capsys, "replay", str(raw), "--workers", "1")
+    assert code == 0 and "1 of 1" in out
+
+
+def test_info_of_raw_and_of_observed(raw, lift, capsys):
+    code, out, _ = run(capsys, "info", str(raw))
+    described = yaml.safe_load(out)
+    assert code == 0 and described["format"] == "raw robosuite HDF5" and described["env_args"]["env_name"] == "Lift"
+    assert "l1flow add-observations" in described["to train from it"]
+    described = yaml.safe_load(run(capsys, "info", str(lift))[1])
+    assert described["episodes"] == 3 and described["filter_keys"] == {"valid": 1}
+    assert described["observations"]["object"] == {"shape": [10], "dtype": "float32"}
+    assert len(described["action"]["lowest"]) == 7 and min(described["action"]["lowest"]) >= -1
+
+
+def test_a_raw_file_that_does_not_say_its_environment(raw, tmp_path, capsys):
+    path = Path(shutil.copy(raw, tmp_path / "raw.hdf5"))
+    with h5py.File(path, "r+") as file:
+        del file["data"].attrs["env_info"]
+    code, _, err = run(capsys, "add-observations", str(path), "-o", str(tmp_path / "out.hdf5"))
+    assert code == 2 and "'env_info'" in err and err.count("\n") == 1
 
 
 # ---- absolute actions -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 
 from l1flow_agents.data import ChunkSampler, open_dataset, read_robomimic_hdf5
-from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter, demo_names, read_demo, read_env_args
+from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.errors import DatasetError
 
@@ -157,7 +159,7 @@ def test_raw_file_replays_but_has_no_observations(file):
                 del demo[key]
     assert read_demo(file, "demo_0").rewards is None
     with pytest.raises(
-        DatasetError, match=r"lift.hdf5: key '/data/demo_0/obs' is missing: a raw file.*add observations"
+        DatasetError, match=r"lift.hdf5: key '/data/demo_0/obs' is missing: a raw file.*l1flow add-observations .*-o"
     ):
         open_dataset(file)
 
@@ -217,9 +219,9 @@ DAMAGE = {
     ),
     "actions NaN": (
         edit(lambda file: file["data/demo_4/actions"].__setitem__((1, 0), np.nan)),
-        "'action'.*NaN.*row 19",
+        "'action'.*NaN.*demo_4, row 1$",
     ),
-    "obs infinite": (edit(lambda file: file[POS].__setitem__((1, 0), np.inf)), "'robot0_eef_pos'.*infinity.*row 19"),
+    "obs infinite": (edit(lambda file: file[POS].__setitem__((1, 0), np.inf)), "'robot0_eef_pos'.*demo_4, row 1$"),
     "obs key missing": (delete(POS), f"'/{POS}' is missing"),
     "obs cut": (replace(POS, np.zeros((2, 3))), rf"'/{POS}': expected float64 \(3, 3\), found float64 \(2, 3\)"),
     "obs of another shape": (replace(POS, np.zeros((3, 4))), r"expected float64 \(3, 3\), found float64 \(3, 4\)"),
@@ -284,6 +286,94 @@ def test_env_args_that_cannot_be_read(file, damage, reason):
 def test_no_such_file(tmp_path, function):
     with pytest.raises(DatasetError, match=r"nowhere\.hdf5: no such file"):
         function(tmp_path / "nowhere.hdf5")
+
+
+def test_a_file_that_somebody_writes_is_in_use_not_damaged(file):
+    script = "import h5py, sys; file = h5py.File(sys.argv[1], 'r+'); print('open', flush=True); sys.stdin.read()"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", script, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout.readline() == "open\n"
+    with pytest.raises(DatasetError, match=r"lift\.hdf5: in use: another process has it open for writing$"):
+        open_dataset(file)
+    writer.communicate()
+    assert_holds(file, range(N_DEMOS))
+
+
+def test_an_empty_demonstration_is_named(file):
+    with h5py.File(file, "r+") as opened:
+        demo = opened["data/demo_7"]
+        for key, array in {key: demo[key] for key in ("actions", *(f"obs/{one}" for one in demo["obs"]))}.items():
+            empty = array[:0]
+            del demo[key]
+            demo[key] = empty
+        demo.attrs["num_samples"] = 0
+    with pytest.raises(DatasetError, match=r"lift\.hdf5: demo_7 is empty"):
+        open_dataset(file)
+
+
+def link(place, target):
+    def change(file):
+        del file[place]
+        file[place] = target(file) if callable(target) else target
+
+    return edit(change)
+
+
+def virtual(place, source, name):
+    def change(file):
+        shape = file[place].shape
+        layout = h5py.VirtualLayout(shape=shape, dtype="f8")
+        layout[...] = h5py.VirtualSource(source or file.filename, name, shape=shape)
+        del file[place]
+        file.create_virtual_dataset(place, layout)
+
+    return edit(change)
+
+
+def declared(shape, **kwargs):
+    """All demonstrations declare actions of this shape, of which nothing is stored."""
+
+    def change(file):
+        for demo in file["data"].values():
+            del demo["actions"]
+            demo.create_dataset("actions", shape, "f8", **kwargs)
+            demo.attrs["num_samples"] = shape[0]
+
+    return edit(change)
+
+
+ACTIONS = "data/demo_4/actions"
+HOSTILE = {
+    "virtual, of itself": (virtual(ACTIONS, ".", ACTIONS), "put together from other arrays"),
+    "virtual, of another file": (virtual(POS, "/etc/passwd", "data"), "put together from other arrays"),
+    "stored in another file": (
+        edit(lambda file: (file.pop(POS), file.create_dataset(POS, (3, 3), "f8", external=[("/etc/passwd", 0, 72)]))),
+        "put together from other arrays or files",
+    ),
+    "external link": (link(POS, h5py.ExternalLink("/etc/passwd", "x")), f"'/{POS}' is a link to somewhere else"),
+    "soft link to itself": (link(ACTIONS, h5py.SoftLink(f"/{ACTIONS}")), f"'/{ACTIONS}' is a link"),
+    "demonstration elsewhere": (link("data/demo_4", h5py.ExternalLink("x.hdf5", "data")), "'/data/demo_4' is a link"),
+    "a group in itself": (link("data/demo_4/obs", lambda file: file["data/demo_4"]), "agentview_image' is missing"),
+    "enormous": (declared((10**12, 7)), "declares .*TB, which the .* cannot hold"),
+    "enormous chunks": (declared((2**26, 7), chunks=(2**26, 7)), "chunks of 3.76 GB"),
+    "more than fits": (declared((10**7, 7), chunks=(1000, 7), compression="gzip"), "declares .* cannot hold"),
+    "compound": (replace(ACTIONS, np.zeros(3, [("a", "f8"), ("b", "f8")])), r"expected \(n_steps, action_dim\)"),
+    "objects": (
+        edit(lambda file: (file.pop(POS), file.create_dataset(POS, (3, 3), h5py.string_dtype()))),
+        "expected float64",
+    ),
+    "a number of many digits": (edit(lambda file: file["data"].move("demo_4", "demo_" + "9" * 5000)), "demo_<number>"),
+    "a name that is no text": (edit(lambda file: h5py.h5g.create(file["data"].id, b"\xff\xfe")), "demo_<number> only"),
+}
+
+
+@pytest.mark.parametrize("damage, reason", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_files_are_refused_before_they_are_read(file, damage, reason):
+    damage(file)
+    with pytest.raises(DatasetError, match=reason) as caught:
+        open_dataset(file)
+    assert "\n" not in str(caught.value)
 
 
 # ---- writing ------------------------------------------------------------------------------------------------------
@@ -430,6 +520,7 @@ def killed(function, *arguments, after: float | None = None) -> None:
 
 def append_for_ever(path: Path, n_appended) -> None:
     writer = RobomimicWriter(path, NEW)
+    n_appended.value = len(writer)  # one more, where the last process was killed before it could say so
     while True:
         writer.append(Demonstration(**episode(len(writer))))
         n_appended.value = len(writer)

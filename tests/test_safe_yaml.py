@@ -118,8 +118,7 @@ def test_what_could_not_be_read_is_not_written(value):
 
 
 def test_our_own_files_are_read():
-    package = Path(checkpoint.__file__).parent
-    paths = [path for path in package.rglob("*.yaml") if not path.is_symlink()]
+    paths = [*Path(checkpoint.__file__).parent.rglob("*.yaml")]
     assert len(paths) > 10
     for path in paths:
         assert isinstance(read_yaml(path), dict), path

@@ -14,7 +14,7 @@ from conftest import ACTION, STATE, TINY, new_agent, random_episodes, random_obs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l1flow_agents import ChunkAgent, L1FlowAgent, checkpoint
+from l1flow_agents import ChunkAgent, L1FlowAgent, checkpoint, zoo
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import FrozenDict, frozen
 from l1flow_agents.methods import METHODS
@@ -263,8 +263,8 @@ def test_a_training_that_is_refused_leaves_the_agent_alone(tmp_path, total_steps
 
 
 def test_bundled_agents_know_where_they_come_from():
-    for name in checkpoint.bundled_names():
-        config = checkpoint.read_config(checkpoint.BUNDLED / name)
+    for name in zoo.names():
+        config = checkpoint.read_config(checkpoint.find(name))
         record = Provenance.from_config(config)
         assert record.env_id and record.has_learned and record.versions["torch"]
         assert {part: config[part] for part in record.to_config()} == record.to_config()

@@ -24,7 +24,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import l1flow_agents  # noqa: F401  (registers the environments)
-from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter, read_demo, read_robomimic_hdf5
+from l1flow_agents.data.robomimic_hdf5 import read_demo, read_robomimic_hdf5
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_rotation_6d
 from l1flow_agents.wrappers import (

@@ -16,7 +16,7 @@ from l1flow_agents.wrappers.episode_recorder import EpisodeRecorder
 
 
 class Writer(Protocol):
-    """What takes demonstrations: `l1flow_agents.data.robomimic_hdf5.RobomimicWriter`, a list, or your own."""
+    """What takes demonstrations: `l1flow_agents.data.robomimic_writer.RobomimicWriter`, a list, or your own."""
 
     def append(self, demonstration: Demonstration, /) -> object: ...
 
@@ -45,7 +45,7 @@ class RecordRollouts(EpisodeRecorder):
         DatasetError: an episode holds a NaN, or the writer refuses it, such as one that is not like the others.
 
     Example:
-        >>> from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+        >>> from l1flow_agents.data.robomimic_writer import RobomimicWriter
         >>> with RobomimicWriter("pusht.hdf5", {"env_name": "PushT-v0", "type": 2, "env_kwargs": {}}) as writer:
         ...     env = RecordRollouts(gym.make("PushT-v0", obs_type="state"), writer, keep="success")
     """

@@ -1,4 +1,4 @@
-"""Waypoint experts: they solve a task through its public observations and actions, and so make demonstrations.
+"""Experts: they solve a task through its public observations and actions, and so make demonstrations.
 
 ``expert = make_expert("Lift-v0", np.random.default_rng(0))``, then ``action = expert.act(observation)`` every step, and
 ``expert.reset(np.random.default_rng(1))`` before each further episode.
@@ -6,14 +6,26 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
-from l1flow_agents.envs.experts.waypoints import WaypointExpert
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.registry import Registry
 
-EXPERTS = {
+
+class Expert(Protocol):
+    """What makes demonstrations of a task; made anew, or reset, for each episode."""
+
+    def act(self, observation: Any) -> np.ndarray:
+        """The action for this observation, within the action space."""
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Forget the episode; everything random comes from ``rng``."""
+
+
+OWN = {  # environment id -> module and class
     "Lift-v0": "lift:LiftExpert",
     "Can-v0": "can:CanExpert",
     "Square-v0": "square:SquareExpert",
@@ -41,11 +53,14 @@ EXPERTS = {
     },
 }
 
+EXPERTS: Registry[Callable[[np.random.Generator], Expert]] = Registry(
+    "expert", "l1flow_agents.experts", {env_id: f"{__name__}.{where}" for env_id, where in OWN.items()}
+)
+"""Environment id -> ``expert(rng)``; other packages add theirs."""
 
-def make_expert(env_id: str, rng: np.random.Generator) -> WaypointExpert:
+
+def make_expert(env_id: str, rng: np.random.Generator) -> Expert:
     """The expert for a registered environment id; everything random in it comes from ``rng``."""
     if env_id not in EXPERTS:
         raise ConfigError(f"no expert for {env_id!r}; there is one for {', '.join(sorted(EXPERTS))}")
-    module, name = EXPERTS[env_id].split(":")
-    expert: type[WaypointExpert] = getattr(import_module(f"{__name__}.{module}"), name)
-    return expert(rng)
+    return EXPERTS[env_id](rng)

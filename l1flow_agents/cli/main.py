@@ -18,7 +18,7 @@ from l1flow_agents.errors import DownloadError, L1FlowError
 from l1flow_agents.seeds import COLLECTION_SEED, GENERATION_SEED, TEST_SEED
 
 EXAMPLES = """examples:
-  l1flow rollout --env PushT-v0                  film a bundled agent
+  l1flow rollout --env PushT-v0                  film a published agent
   l1flow eval pusht-state -n 100                 score it on the test seeds
   l1flow collect --env Square-v0 -o square.hdf5  make demonstrations with the task's expert
   l1flow generate --env Square_D2-v0 --source square_d0.hdf5   make many from a few, in new scenes
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.command_line = shlex.join(["l1flow", *words])
     try:
         set_threads(getattr(arguments, "threads", None))
-        return arguments.run(arguments)
+        return int(arguments.run(arguments))
     except (L1FlowError, gym.error.Error) as error:
         print(f"l1flow: error: {error}", file=sys.stderr)
         return 1 if isinstance(error, (DownloadError, RuntimeError)) else 2
@@ -115,9 +115,9 @@ def parser() -> argparse.ArgumentParser:
     comparison.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
 
     evaluation = command("eval", run_eval, "Score an agent: success rate with its 95 %% interval, mean score.")
-    evaluation.add_argument("agent", help="checkpoint folder, bundled name, or Hub id")
+    evaluation.add_argument("agent", help="checkpoint folder, published name, or Hub id")
     rollout = command("rollout", run_rollout, "Film an agent, and score it on the way.")
-    rollout.add_argument("agent", nargs="?", help="default: the bundled agent of --env")
+    rollout.add_argument("agent", nargs="?", help="default: the published agent of --env")
     for sub, episodes, out in [(evaluation, 50, None), (rollout, 10, "rollouts")]:
         sub.add_argument("--env", help="environment id (default: the agent's)")
         sub.add_argument("-n", "--episodes", type=positive, default=episodes, help="default: %(default)s")
@@ -184,7 +184,7 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("--url", help="a mirror")
 
     info = command("info", run_info, "Describe an agent or a data set; without one, this installation.")
-    info.add_argument("name", nargs="?", help="checkpoint, bundled name, or data set")
+    info.add_argument("name", nargs="?", help="checkpoint, published name, or data set")
     return top
 
 

@@ -5,13 +5,10 @@ Nothing is imported before it is used: a worker that only writes demonstrations 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l1flow_agents.data.episodes import Episodes
-from l1flow_agents.errors import DatasetError
+from l1flow_agents.data.formats import FORMATS, Format, open_dataset
 from l1flow_agents.lazy import lazily
 
 if TYPE_CHECKING:
@@ -21,9 +18,11 @@ if TYPE_CHECKING:
     from l1flow_agents.data.robomimic_hdf5 import read_robomimic_hdf5
 
 __all__ = [
+    "FORMATS",
     "ChunkSampler",
     "Chunks",
     "Episodes",
+    "Format",
     "Normalizer",
     "open_dataset",
     "read_replay_zarr",
@@ -40,29 +39,3 @@ __getattr__ = lazily(
         "read_robomimic_hdf5": f"{__name__}.robomimic_hdf5",
     },
 )
-
-
-def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None) -> Episodes:
-    """Read the data set at ``path``, whatever its format.
-
-    Args:
-        keys: observation keys wanted, all by default. Leave out images that nobody needs.
-
-    Raises:
-        DatasetError: missing, damaged, or of a format that is not known.
-    """
-    from l1flow_agents.data.robomimic_hdf5 import is_robomimic_hdf5, read_robomimic_hdf5
-
-    path = Path(path)
-    if not path.exists():
-        raise DatasetError(f"{path}: no such data set")
-    if is_robomimic_hdf5(path):
-        return read_robomimic_hdf5(path, keys)
-
-    from l1flow_agents.data.replay_zarr import is_replay_zarr, read_replay_zarr
-
-    if is_replay_zarr(path):
-        return read_replay_zarr(path, keys)
-    raise DatasetError(
-        f"{path}: unknown format; expected a replay-buffer Zarr folder with data/ and meta/, or a robomimic .hdf5 file"
-    )

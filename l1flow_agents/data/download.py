@@ -93,8 +93,8 @@ def download(
     return target
 
 
-def fetch(url: str, path: Path, progress_bar: bool) -> None:
-    """Download to ``path``, appending to what an earlier try left there."""
+def fetch(url: str, path: Path, progress_bar: bool, limit: int | None = None) -> None:
+    """Download to ``path``, appending to what an earlier try left there; not more than ``limit`` bytes in all."""
     have = path.stat().st_size if path.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -107,6 +107,9 @@ def fetch(url: str, path: Path, progress_bar: bool) -> None:
                 tqdm(total=total, initial=have, unit="B", unit_scale=True, disable=not progress_bar) as bar,
             ):
                 while block := response.read(BLOCK):
+                    have += len(block)
+                    if limit is not None and have > limit:
+                        raise DownloadError(f"{url}: more than the {limit} bytes that it should have")
                     file.write(block)
                     bar.update(len(block))
     except urllib.error.HTTPError as error:

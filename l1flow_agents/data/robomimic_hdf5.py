@@ -1,24 +1,23 @@
-"""RoboMimic's HDF5, the format of the RoboMimic and MimicGen data sets: reader and writer."""
+"""Reader of RoboMimic's HDF5, the format of the RoboMimic and MimicGen data sets, and of robosuite's raw files."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
+from l1flow_agents.data import hdf5
+from l1flow_agents.data.bounds import check_declared, check_memory
 from l1flow_agents.data.episodes import Episodes
-from l1flow_agents.data.image_cache import cached_images
-from l1flow_agents.demonstration import Demonstration, flat
+from l1flow_agents.data.formats import Format
+from l1flow_agents.data.image_cache import cached_images, placeholder
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.files import replacing, sync
 
 
 class RawDemo(NamedTuple):
@@ -40,11 +39,9 @@ class RawDemo(NamedTuple):
     """All other arrays but observations, by their path, such as ``datagen_info/eef_pose``."""
 
 
-# ---- reading ------------------------------------------------------------------------------------------------------
-
-
 def is_robomimic_hdf5(path: Path) -> bool:
-    return path.is_file() and path.suffix in (".hdf5", ".h5")
+    """Whether it is HDF5, or is called so: a file that was cut to nothing has no signature left."""
+    return path.is_file() and (path.suffix in (".hdf5", ".h5") or h5py.is_hdf5(path))
 
 
 def read_robomimic_hdf5(
@@ -68,50 +65,44 @@ def read_robomimic_hdf5(
         DatasetError: names the file, the key and the reason.
     """
     path = Path(path)
-    observations, images = {}, {}
-    with _opened(path) as file:
-        data = _child(file, "data", h5py.Group)
-        demos = [_child(data, name, h5py.Group) for name in _demo_names(file, filter_key)]
-        if "obs" not in demos[0]:
-            raise DatasetError(
-                f"{path}: key '{demos[0].name}/obs' is missing: a raw file of states and actions; add observations "
-                "first, as robomimic's dataset_states_to_obs.py does"
-            )
-        available = sorted(_child(demos[0], "obs", h5py.Group))
-        wanted = available if keys is None else sorted(set(keys))
-        if missing := sorted(set(wanted) - set(available)):
-            raise DatasetError(f"{path}: no observation key {missing}, found {available}")
-        lengths = [_length(demo) for demo in demos]
-        for key in wanted:
-            column = _column(demos, lengths, f"obs/{key}")
-            if column[0].dtype == np.uint8 and column[0].ndim == 4:
-                images[key] = [dataset.name for dataset in column], (sum(lengths), *column[0].shape[1:])
-            else:
-                observations[key] = _concatenated(column)
-        actions = _concatenated(_column(demos, lengths, "actions"))
+    episodes, images = _read(path, keys, filter_key)
+    observations = dict(episodes.observations)
     changed = path.stat().st_mtime_ns
-    for key, (names, shape) in images.items():
+    for key, names in images.items():
+        shape = observations[key].shape
         identity = f"{path.resolve()} {names} {shape} {changed}"
         observations[key] = cached_images(path, identity, shape, _blocks(path, names), cache_dir)
-    return Episodes(observations, actions, np.cumsum(lengths), source=str(path))
+    return episodes.with_observations(observations)
 
 
-def read_env_args(path: str | os.PathLike) -> dict:
+def describe_robomimic_hdf5(path: Path) -> dict[str, Any]:
+    """What the file holds, as plain values; images are not read."""
+    with hdf5.opened(path) as file:
+        env_args = _env_args(file)
+        filter_keys = {key: len(_demo_names(file, key)) for key in _filter_keys(file)}
+        raw = _is_raw(hdf5.group(hdf5.group(file, "data"), _demo_names(file)[0]))
+    described: dict[str, Any] = {"format": "raw robosuite HDF5" if raw else "robomimic HDF5"}
+    if raw:
+        described["to train from it"] = _advice(path)
+    episodes = _read(path, None, None, part="" if raw else "obs")[0]
+    return {**described, **episodes.summary(), "filter_keys": filter_keys, "env_args": env_args}
+
+
+def read_env_args(path: str | os.PathLike) -> dict[str, Any]:
     """How the environment was made: ``env_name``, ``type``, ``env_kwargs``, and ``env_version`` except in old files.
+
+    Of robosuite's raw files they follow from its ``env`` and ``env_info``, as robomimic's conversion makes them.
 
     Raises:
         DatasetError: missing, or not a JSON object.
     """
-    with _opened(path) as file:
-        text = _child(file, "data", h5py.Group).attrs.get("env_args")
-        if text is None:
-            raise DatasetError(f"{path}: attribute 'env_args' of 'data' is missing")
-        try:
-            env_args = json.loads(_text(text))
-        except ValueError as error:
-            raise DatasetError(f"{path}: attribute 'env_args' of 'data' is not JSON ({error})") from error
-        if not isinstance(env_args, dict):
-            raise DatasetError(f"{path}: attribute 'env_args' of 'data': expected a JSON object, found {env_args!r}")
+    with hdf5.opened(Path(path)) as file:
+        env_args = _env_args(file)
+    if env_args is None:
+        raise DatasetError(
+            f"{path}: attribute 'env_args' of 'data' is missing, and so are 'env' and 'env_info', by which robosuite's "
+            "raw files say how the environment was made"
+        )
     return env_args
 
 
@@ -121,7 +112,7 @@ def demo_names(path: str | os.PathLike, filter_key: str | None = None) -> list[s
     Raises:
         DatasetError: no demonstration, no such filter key, or a filter key that lists what is not there.
     """
-    with _opened(path) as file:
+    with hdf5.opened(Path(path)) as file:
         return _demo_names(file, filter_key)
 
 
@@ -131,27 +122,33 @@ def read_demo(path: str | os.PathLike, name: str) -> RawDemo:
     Raises:
         DatasetError: no such demonstration, or its arrays are missing, damaged or of different lengths.
     """
-    with _opened(path) as file:
-        demo = _child(_child(file, "data", h5py.Group), name, h5py.Group)
-        length, attributes = _length(demo), dict(demo.attrs)
+    with hdf5.opened(Path(path)) as file:
+        demo = hdf5.group(hdf5.group(file, "data"), name)
+        attributes = {key: hdf5.attribute(demo, key) for key in demo.attrs}
         model_file = attributes.pop("model_file", None)
         attributes.pop("num_samples", None)
-
-        def array(key: str) -> np.ndarray:
-            return _read(_column([demo], [length], key)[0])
-
-        others: list[str] = []
-        demo.visititems(lambda key, item: others.append(key) if isinstance(item, h5py.Dataset) else None)
-        read = re.compile(r"(states|actions|rewards|dones|(obs|next_obs)/.*)")
-
+        observed = re.compile(r"(obs|next_obs)/.*")
+        arrays = {
+            path: hdf5.array(parent, key) for parent, key, path in hdf5.below(demo) if not observed.fullmatch(path)
+        }
+        hdf5.check_sizes(file, arrays.values())
+        length = _length(demo, hdf5.array(demo, "actions"))
+        own = {key: arrays.pop(key, None) for key in ("states", "actions", "rewards", "dones")}
+        for key in ("states", "actions"):
+            own[key] = own[key] or hdf5.array(demo, key)  # raises where there is none
+        for one in own.values():
+            if one is not None and (one.shape or ())[:1] != (length,):
+                raise DatasetError(f"{one.place}: expected {length} rows as actions have, found {one.shape}")
+        states, actions, rewards, dones = (one if one is None else one.values() for one in own.values())
+        assert states is not None and actions is not None
         return RawDemo(
-            states=array("states").astype(np.float64),
-            actions=array("actions").astype(np.float64),
-            model_file=None if model_file is None else _text(model_file),
-            rewards=array("rewards") if "rewards" in demo else None,
-            dones=array("dones") if "dones" in demo else None,
+            states=states.astype(np.float64),
+            actions=actions.astype(np.float64),
+            model_file=None if model_file is None else str(model_file),
+            rewards=rewards,
+            dones=dones,
             attributes=attributes,
-            extra={key: _read(demo[key]) for key in others if not read.fullmatch(key)},
+            extra={key: one.values(hdf5.NUMBERS + "OSU") for key, one in arrays.items()},
         )
 
 
@@ -161,46 +158,116 @@ def read_filter_keys(path: str | os.PathLike) -> dict[str, list[str]]:
     Raises:
         DatasetError: damaged, or a filter key lists what is not there.
     """
-    with _opened(path) as file:
-        keys = sorted(_child(file, "mask", h5py.Group)) if "mask" in file else []
-        return {key: _demo_names(file, key) for key in keys}
+    with hdf5.opened(Path(path)) as file:
+        return {key: _demo_names(file, key) for key in _filter_keys(file)}
 
 
-@contextmanager
-def _reading(what: str) -> Iterator[None]:
-    """h5py raises many kinds of errors; the reader promises one."""
+# ---- inside ---------------------------------------------------------------------------------------------------------
+
+
+class _Columns:
+    """Gathers the arrays of one demonstration after the other, each checked before it is read."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self.images: dict[str, list[str]] = {}
+        self._file, self._stored, self._declared = file.filename, Path(file.filename).stat().st_size, 0
+        self._layout: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
+        self._rows: dict[str, int] = {}
+        self._values: dict[str, list[np.ndarray]] = {}
+
+    def add(self, key: str, array: hdf5.Array, length: int) -> None:
+        """The demonstration's array of ``key``, which must agree with the others in shape, and in being uint8."""
+        shape, dtype = array.shape, array.dtype
+        wanted, like = self._layout.setdefault(key, ((shape or ())[1:], dtype))
+        expected = (length, *wanted)
+        if shape != expected or (dtype == np.uint8) != (like == np.uint8) or dtype.kind not in hdf5.NUMBERS:
+            kind = like if like.kind in hdf5.NUMBERS else "numbers"
+            raise DatasetError(f"{array.place}: expected {kind} {expected}, found {dtype} {shape}")
+        self._declared += array.n_bytes
+        check_declared(self._file, self._declared, self._stored)
+        self._rows[key] = self._rows.get(key, 0) + length
+        if dtype == np.uint8 and len(shape) == 4:
+            self.images.setdefault(key, []).append(f"{array.parent.name}/{array.key}")
+        else:
+            check_memory(self._file, self._declared)
+            values = array.values()
+            self._values.setdefault(key, []).append(values if dtype == np.uint8 else values.astype(np.float32))
+
+    def joined(self, key: str) -> np.ndarray:
+        """All rows of ``key``; a placeholder for images."""
+        if key in self.images:
+            return placeholder((self._rows[key], *self._layout[key][0]))
+        return np.concatenate(self._values.pop(key))
+
+
+def _read(
+    path: Path, keys: Iterable[str] | None, filter_key: str | None, part: str = "obs"
+) -> tuple[Episodes, dict[str, list[str]]]:
+    """The episodes with placeholders for images, and where in the file each of these lies.
+
+    One demonstration is open at a time: HDF5 takes long to close many.
+    """
+    with hdf5.opened(path) as file:
+        names, data = _demo_names(file, filter_key), hdf5.group(file, "data")
+        first = hdf5.group(data, names[0])
+        if part and _is_raw(first):
+            raise DatasetError(f"{path}: key '{first.name}/obs' is missing: {_advice(path)}")
+        available = sorted(hdf5.names(hdf5.group(first, part))) if part else ["states"]
+        wanted = available if keys is None else sorted(set(keys))
+        if missing := sorted(set(wanted) - set(available)):
+            raise DatasetError(f"{path}: no observation key {missing}, found {available}")
+        columns, lengths = _Columns(file), []
+        for name in names:
+            demo = hdf5.group(data, name)
+            actions = hdf5.array(demo, "actions")
+            lengths.append(_length(demo, actions))
+            columns.add("actions", actions, lengths[-1])
+            holder = hdf5.group(demo, part) if part else demo
+            for key in wanted:
+                columns.add(f"obs/{key}", hdf5.array(holder, key), lengths[-1])
+        observations = {key: columns.joined(f"obs/{key}") for key in wanted}
+        joined, ends, env_args = columns.joined("actions"), np.cumsum(lengths), _env_args(file)
+        episodes = Episodes(observations, joined, ends, str(path), tuple(names), env_args)
+    return episodes, {key.removeprefix("obs/"): paths for key, paths in columns.images.items()}
+
+
+def _is_raw(demo: h5py.Group) -> bool:
+    return "obs" not in set(hdf5.names(demo))
+
+
+def _advice(path: Path) -> str:
+    return (
+        "a raw file of states and actions; observe its states first: "
+        f"l1flow add-observations {path} -o {path.with_name(path.stem + '_observed' + path.suffix)}"
+    )
+
+
+def _env_args(file: h5py.File) -> dict[str, Any] | None:
+    data = hdf5.group(file, "data")
+    if (text := hdf5.attribute(data, "env_args")) is not None:
+        return _json(file, "env_args", text)
+    name, info = hdf5.attribute(data, "env"), hdf5.attribute(data, "env_info")
+    if name is None or info is None:
+        return None
+    kwargs = _json(file, "env_info", info)
+    env_args = {"env_name": kwargs.pop("env_name", str(name)), "type": 1, "env_kwargs": kwargs}
+    version = hdf5.attribute(data, "repository_version")
+    return env_args if version is None else {**env_args, "env_version": str(version)}
+
+
+def _json(file: h5py.File, name: str, text: Any) -> dict[str, Any]:
+    where = f"{file.filename}: attribute {name!r} of 'data'"
     try:
-        yield
-    except DatasetError:
-        raise
-    except Exception as error:
-        raise DatasetError(f"{what} is damaged, truncated or not HDF5 ({error})") from error
+        value = json.loads(str(text))
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{where} is not JSON ({hdf5.one_line(error)})") from error
+    if not isinstance(value, dict):
+        raise DatasetError(f"{where}: expected a JSON object, found {str(value)[:80]}")
+    return value
 
 
-@contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[h5py.File]:
-    if not Path(path).is_file():
-        raise DatasetError(f"{path}: no such file")
-    with _reading(f"{path}: the file"), h5py.File(path, "r") as file:
-        yield file
-
-
-def _child(group: h5py.Group, name: str, kind: type = h5py.Dataset) -> h5py.Group | h5py.Dataset:
-    where = f"{group.file.filename}: key '{group.name.rstrip('/')}/{name}'"
-    with _reading(where):
-        child = group.get(name)
-    if not isinstance(child, kind):
-        raise DatasetError(f"{where} is missing or not a {kind.__name__.lower()}, found {sorted(group)[:20]}")
-    return child
-
-
-def _read(dataset: h5py.Dataset) -> np.ndarray:
-    with _reading(f"{dataset.file.filename}: key {dataset.name!r}"):
-        return np.asarray(dataset[()])
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)  # old files hold bytes
+def _filter_keys(file: h5py.File) -> list[str]:
+    return sorted(hdf5.names(hdf5.group(file, "mask"))) if "mask" in set(hdf5.names(file)) else []
 
 
 def _number(name: str) -> int:
@@ -208,213 +275,50 @@ def _number(name: str) -> int:
 
 
 def _demo_names(file: h5py.File, filter_key: str | None = None) -> list[str]:
-    names = list(_child(file, "data", h5py.Group))
+    names = list(hdf5.names(hdf5.group(file, "data")))
     if filter_key is not None:
-        listed = [_text(name) for name in _read(_child(_child(file, "mask", h5py.Group), filter_key))]
-        if missing := sorted(set(listed) - set(names)):
-            raise DatasetError(
-                f"{file.filename}: key '/mask/{filter_key}' lists {missing}, found no such demonstration"
-            )
-        names = listed
+        names = _listed(file, filter_key, set(names))
     if not names:
         raise DatasetError(f"{file.filename}: expected at least one demonstration, found none")
-    if strange := [name for name in names if not re.fullmatch(r"demo_\d+", name)]:
+    if strange := [name for name in names if not re.fullmatch(r"demo_\d{1,18}", name)]:
         raise DatasetError(f"{file.filename}: key '/data': expected demo_<number> only, found {strange[:20]}")
     return sorted(names, key=_number)
 
 
-def _length(demo: h5py.Group) -> int:
-    actions = _child(demo, "actions")
-    if actions.ndim != 2:
-        raise DatasetError(
-            f"{demo.file.filename}: key {actions.name!r}: expected (n_steps, action_dim), found {actions.shape}"
-        )
-    n_samples = demo.attrs.get("num_samples", len(actions))
-    if n_samples != len(actions):
-        raise DatasetError(
-            f"{demo.file.filename}: key {actions.name!r} has {len(actions)} rows, but num_samples is {n_samples}"
-        )
-    return len(actions)
+def _listed(file: h5py.File, filter_key: str, known: set[str]) -> list[str]:
+    where = f"{file.filename}: key '/mask/{filter_key}'"
+    mask = hdf5.array(hdf5.group(file, "mask"), filter_key)
+    hdf5.check_sizes(file, [mask])
+    listed = mask.values("OS")
+    if listed.ndim != 1:
+        raise DatasetError(f"{where}: expected a list of demonstrations, found an array {listed.shape}")
+    names = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in listed]
+    if missing := sorted(set(names) - known):
+        raise DatasetError(f"{where} lists {missing[:20]}, found no such demonstration")
+    if len(set(names)) < len(names):
+        raise DatasetError(f"{where} lists a demonstration twice")
+    return names
 
 
-def _column(demos: list[h5py.Group], lengths: list[int], key: str) -> list[h5py.Dataset]:
-    """The arrays ``key`` of all demonstrations, which must agree in shape, and in being uint8 or not."""
-    column = [_child(demo, key) for demo in demos]
-    first = column[0]
-    for dataset, length in zip(column, lengths, strict=True):
-        expected = (length, *first.shape[1:])
-        if dataset.shape != expected or (dataset.dtype == np.uint8) != (first.dtype == np.uint8):
-            raise DatasetError(
-                f"{dataset.file.filename}: key {dataset.name!r}: expected {first.dtype} {expected}, "
-                f"found {dataset.dtype} {dataset.shape}"
-            )
-    return column
-
-
-def _concatenated(column: list[h5py.Dataset]) -> np.ndarray:
-    return np.concatenate([_read(dataset).astype(np.float32) for dataset in column])
+def _length(demo: h5py.Group, actions: hdf5.Array) -> int:
+    shape = actions.shape
+    if shape is None or len(shape) != 2:
+        raise DatasetError(f"{hdf5.place(demo, 'actions')}: expected (n_steps, action_dim), found {shape}")
+    n_samples = hdf5.whole_number(demo, "num_samples")
+    if n_samples not in (None, shape[0]):
+        raise DatasetError(f"{hdf5.place(demo, 'actions')} has {shape[0]} rows, but num_samples is {n_samples}")
+    return shape[0]
 
 
 def _blocks(path: Path, names: list[str]) -> Iterator[np.ndarray]:
     """The arrays ``names`` one by one; the file is open only while somebody reads."""
-    with _opened(path) as file:
+    with hdf5.opened(path) as file:
         for name in names:
-            yield _read(file[name])
+            *groups, last = name.strip("/").split("/")
+            parent: h5py.Group = file
+            for one in groups:
+                parent = hdf5.group(parent, one)
+            yield hdf5.array(parent, last).values()
 
 
-# ---- writing ------------------------------------------------------------------------------------------------------
-
-
-class RobomimicWriter:
-    """Writes demonstrations as robomimic does; a kill at any moment loses none that was appended.
-
-    HDF5 has no journal: a file that was open for writing when its process died may not open again. So an appended
-    demonstration is first a whole file of its own, ``<path>.parts/demo_<number>.hdf5`` (readable as it is), and
-    `close` merges these into a copy of ``path`` that takes its place. Every file is written under a temporary name,
-    synced and renamed. A new writer on the same path, closed or killed, continues after the last one; ``len(writer)``
-    says how many demonstrations there are. One writer at a time.
-
-    Args:
-        path: the ``.hdf5`` file; it appears, or changes, on `close`.
-        env_args: how to make the environment: ``env_name``, ``type`` (1 for robosuite), ``env_kwargs``.
-        filter_keys: name -> demonstrations, written under ``mask`` on `close`; those not there yet are left out.
-
-    Raises:
-        DatasetError: what is there already is damaged or has other ``env_args``.
-
-    Example::
-
-        with RobomimicWriter("lift.hdf5", env_args) as writer:
-            while len(writer) < 200:
-                writer.append(demonstration(seed=len(writer)))
-    """
-
-    def __init__(
-        self, path: str | os.PathLike, env_args: Mapping, filter_keys: Mapping[str, Iterable[str]] | None = None
-    ) -> None:
-        self.path = Path(path)
-        self._filter_keys = filter_keys or {}
-        self.parts = self.path.with_name(self.path.name + ".parts")
-        self._env_args = json.dumps(env_args, indent=4)
-        self._layout: dict[str, tuple] | None = None
-        merged = demo_names(self.path) if self.path.exists() else []
-        self._first = _number(merged[-1]) + 1 if merged else 0  # number of the first part that is not merged
-        numbers = sorted(_number(part.stem) for part in self.parts.glob("demo_*.hdf5"))
-        numbers = [number for number in numbers if number >= self._first]  # others: killed between merge and removal
-        if numbers != list(range(self._first, self._first + len(numbers))):
-            raise DatasetError(f"{self.parts}: expected demonstrations from {self._first} on, found {numbers}")
-        self._n_merged, self._n_parts = len(merged), len(numbers)
-        for existing in [self.path] * bool(merged) + [self._part(number) for number in numbers[:1]]:
-            self._continue(existing)
-
-    def __len__(self) -> int:
-        return self._n_merged + self._n_parts
-
-    def __enter__(self) -> RobomimicWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()  # also after an error: what was appended is whole
-
-    def append(self, demonstration: Demonstration) -> None:
-        """Add one demonstration; it is safe on disk when this returns.
-
-        Raises:
-            DatasetError: its keys and shapes are not those of the others.
-        """
-        arrays, name = demonstration.steps(), f"demo_{self._first + self._n_parts}"
-        layout = {key: (array.shape[1:], array.dtype) for key, array in arrays.items()}
-        if self._layout not in (None, layout):
-            raise DatasetError(f"{self.path}: {name}: expected {self._layout} as the others have, found {layout}")
-        if not self.parts.exists():
-            self.parts.mkdir(parents=True)
-            sync(self.parts.parent)
-        part = self._part(self._first + self._n_parts)
-        with replacing(part, self.parts) as temporary, h5py.File(temporary, "w") as file:
-            demo = file.create_group(f"data/{name}")
-            for key, array in {**arrays, **flat(demonstration.extra)}.items():
-                is_image = array.dtype == np.uint8 and array.ndim == 4
-                # A frame a chunk: random access decompresses no more than it needs.
-                packing = {"chunks": (1, *array.shape[1:]), "compression": "gzip", "compression_opts": 1}
-                demo.create_dataset(key, data=array, **(packing if is_image else {}))
-            demo.attrs["num_samples"] = len(demonstration)
-            demo.attrs.update(demonstration.attributes)
-            if demonstration.model_file is not None:
-                demo.attrs["model_file"] = demonstration.model_file
-            self._describe(file)
-        self._layout = layout
-        self._n_parts += 1
-
-    def attributes(self, index: int) -> dict[str, str | int | float]:
-        """What demonstration ``index`` carries, such as ``num_samples`` and what `append` was given."""
-        path, name = self._where(index)
-        with _opened(path) as file:
-            demo = _child(_child(file, "data", h5py.Group), name, h5py.Group)
-            return {name: value for name, value in demo.attrs.items() if name != "model_file"}
-
-    def read(self, index: int) -> RawDemo:
-        """Demonstration ``index``, merged or not."""
-        return read_demo(*self._where(index))
-
-    def close(self) -> None:
-        """Merge what was appended into ``path``. Appending may go on; closing again then merges the rest."""
-        if self._n_parts:
-            with replacing(self.path, self.parts) as temporary:
-                if self.path.exists():
-                    shutil.copyfile(self.path, temporary)
-                with h5py.File(temporary, "a") as file:
-                    data = file.require_group("data")
-                    for number in range(self._first, self._first + self._n_parts):
-                        with h5py.File(self._part(number), "r") as part:
-                            part.copy(f"data/demo_{number}", data)  # chunks as they are, still compressed
-                    self._describe(file)
-                    self._filter(file)
-        # A kill before this leaves parts that are in the file already: the next writer knows them by their numbers.
-        shutil.rmtree(self.parts, ignore_errors=True)
-        self._first += self._n_parts
-        self._n_merged, self._n_parts = len(self), 0
-
-    def _where(self, index: int) -> tuple[Path, str]:
-        number = self._first - self._n_merged + index
-        return self._part(number) if number >= self._first else self.path, f"demo_{number}"
-
-    def _part(self, number: int) -> Path:
-        return self.parts / f"demo_{number}.hdf5"
-
-    def _describe(self, file: h5py.File) -> None:
-        data = file["data"]
-        data.attrs["total"] = sum(int(demo.attrs["num_samples"]) for demo in data.values())
-        data.attrs["env_args"] = self._env_args
-
-    def _filter(self, file: h5py.File) -> None:
-        for key, listed in self._filter_keys.items():
-            mask = file.require_group("mask")
-            if key in mask:
-                del mask[key]
-            mask[key] = np.array([name for name in listed if name in file["data"]], dtype="S")
-
-    def _continue(self, path: Path) -> None:
-        """Take over the layout of ``path``, which must be of the same environment."""
-        found, expected = read_env_args(path), json.loads(self._env_args)
-        if found != expected:
-            differing = _differences(expected, found)
-            listed = "; ".join(f"expected {key} {one!r}, found {other!r}" for key, (one, other) in differing.items())
-            raise DatasetError(f"{path}: env_args: {listed}")
-        with _opened(path) as file:
-            demo = file["data"][_demo_names(file)[0]]
-            names = ["actions", "states", "rewards", "dones"]
-            names += [f"{group}/{key}" for group in ("obs", "next_obs") for key in demo.get(group, {})]
-            arrays = {name: _child(demo, name) for name in names}
-            self._layout = {name: (array.shape[1:], array.dtype) for name, array in arrays.items()}
-
-
-def _differences(expected: Mapping, found: Mapping, prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Entries of nested mappings that differ, with keys ``a/b/c``; None stands for a missing one."""
-    differing: dict[str, tuple[Any, Any]] = {}
-    for key in sorted({*expected, *found}):
-        one, other = expected.get(key), found.get(key)
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            differing |= _differences(one, other, f"{prefix}{key}/")
-        elif one != other:
-            differing[prefix + key] = one, other
-    return differing
+FORMAT = Format("robomimic HDF5", is_robomimic_hdf5, read_robomimic_hdf5, describe_robomimic_hdf5, filter_keys=True)

@@ -8,15 +8,15 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gymnasium as gym
 import numpy as np
 from tqdm import tqdm
 
-from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
-from l1flow_agents.demonstrations.recording import make_env, record_episode
+from l1flow_agents.demonstrations.recording import env_args_of, make_env, record_episode
 from l1flow_agents.envs import find_spec
 from l1flow_agents.envs.experts import make_expert
 from l1flow_agents.errors import ConfigError, DatasetError
@@ -61,10 +61,10 @@ def collect(
         DatasetError: ``output`` is damaged or was collected otherwise, or none of 50 episodes succeeded.
     """
     check_wanted(n_demos, n_workers, seed)
-    env_id = find_spec(env_id).id
-    make_expert(env_id, np.random.default_rng(0))  # before anything is built: is there one?
-    env: Any = make_env(env_id).unwrapped
-    with RobomimicWriter(output, env.env_args()) as writer:
+    make_expert(find_spec(env_id).id, np.random.default_rng(0))  # before anything is built: is there one?
+    with closing(make_env(env_id)) as env:
+        described = env_args_of(env, env_id)
+    with RobomimicWriter(output, described) as writer:
         return fill(writer, partial(expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert")
 
 
@@ -123,7 +123,7 @@ def _next_seed(writer: RobomimicWriter, first: int) -> int:
 def expert(env_id: str) -> Iterator[Run]:
     """Runs the expert's episodes, in one environment: building a simulator takes longer than an episode."""
     with closing(make_env(env_id)) as env:
-        yield partial(run_expert, env, env_id)
+        yield partial(run_expert, env, find_spec(env_id).id)
 
 
 def run_expert(env: gym.Env, env_id: str, seed: int) -> Demonstration | None:

@@ -13,13 +13,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from l1flow_agents.data.robomimic_hdf5 import (
-    RobomimicWriter,
-    demo_names,
-    read_demo,
-    read_env_args,
-    read_filter_keys,
-)
+from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_filter_keys
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.demonstrations.playback import begin, blamed, demo_for, last_step, make_simulation, simulation
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
@@ -44,6 +39,7 @@ def add_observations(
 ) -> int:
     """Write what ``path`` holds into ``output``, with the observations that belong to its states.
 
+    ``path`` may be a raw file of robosuite's own scripts, whose ``env_info`` says how the environment was made.
     Every stored state is restored and observed; only the last action is stepped, for the last ``next_obs``. Rewards and
     dones are the file's; where it has none, rewards are 1 where the state after the action is a success, dones also at
     the last step. Everything else is copied. Demonstration k of the output is the k-th by number of the input: the

@@ -142,7 +142,8 @@ def demo_for(path: str, name: str, env: RobosuiteEnv) -> tuple[RawDemo, np.ndarr
         )
     for key, array in [("actions", demo.actions), ("states", demo.states)]:
         if not np.isfinite(array).all():
-            raise DatasetError(f"{path}: {name}: key {key!r} holds a NaN or infinity")
+            row = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise DatasetError(f"{path}: {name}: key {key!r} holds a NaN or infinity, first in row {row}")
     if demo.rewards is not None and demo.rewards.ndim != 1:
         raise DatasetError(f"{path}: {name}: expected rewards of shape (n_steps,), found {demo.rewards.shape}")
     return demo, demo.actions if demo.actions.shape[1] == width else pose_to_axis_angle(demo.actions)

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import load_env_creator
 
 from l1flow_agents.demonstration import Demonstration
+from l1flow_agents.envs import find_spec
 from l1flow_agents.wrappers import RecordRollouts
+
+GYM_TYPE = 2  # robomimic's number for an environment of Gymnasium
 
 
 def make_env(env_id: str) -> gym.Env:
-    """With state observations; building the simulator waits for the first reset."""
-    return gym.make(env_id, obs_type="state")
+    """With state observations, where the environment has the choice; a simulator is built at the first reset."""
+    creator: Any = find_spec(env_id).entry_point
+    creator = load_env_creator(creator) if isinstance(creator, str) else creator
+    kwargs: dict[str, Any] = {"obs_type": "state"} if "obs_type" in signature(creator).parameters else {}
+    return gym.make(env_id, **kwargs)
+
+
+def env_args_of(env: gym.Env, env_id: str) -> dict[str, Any]:
+    """robomimic's ``env_args``: the environment's own where it knows them, or how Gymnasium makes it."""
+    own = getattr(env.unwrapped, "env_args", None)
+    if own is not None:
+        return dict(own())
+    return {"env_name": env_id, "type": GYM_TYPE, "env_kwargs": env.spec.kwargs if env.spec else {}}
 
 
 def record_episode(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from l1flow_agents import checkpoint
+from l1flow_agents import zoo
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import ConfigError, WorkerError
@@ -195,12 +195,12 @@ class _Evaluation:
 
 
 def default_agent(env_id: str) -> str:
-    """The name of the bundled agent that `rollout` takes for an environment.
+    """The name of the published agent that `rollout` takes for an environment.
 
     Raises:
         gymnasium.error.Error: no such environment. ConfigError: no agent for it.
     """
-    names = checkpoint.bundled_for(find_spec(env_id).id)
+    names = zoo.names_for(find_spec(env_id).id)
     if not names:
-        raise ConfigError(f"no bundled agent for {env_id}; give one, bundled are {checkpoint.bundled_names()}")
+        raise ConfigError(f"no published agent is for {env_id}; give one, published are {zoo.names()}")
     return names[0]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import yaml
 
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.data import open_dataset
@@ -18,6 +17,7 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.files import write_atomically
 from l1flow_agents.names import build, check_names, nearest
+from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, parse_yaml, quoted, read_yaml
 from l1flow_agents.training.config import TrainingConfig, as_number
 
 CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
@@ -37,14 +37,14 @@ def read_experiment(name: str | os.PathLike, overrides: Iterable[str] = ()) -> d
     """
     path = CONFIGS / f"{name}.yaml" if str(name) in config_names() else Path(name)
     try:
-        experiment = yaml.safe_load(path.read_text())
-    except OSError:
+        experiment = read_yaml(path)
+    except FileNotFoundError:
         hint = nearest(str(name), config_names())
         raise ConfigError(
             f"no configuration {str(name)!r}; expected a YAML file or one of {config_names()}{hint}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not plain YAML ({' '.join(str(error).split())})") from error
+    except UnreadableYaml as error:
+        raise ConfigError(f"{path}: not plain YAML ({error})") from None
     if not isinstance(experiment, dict):
         raise ConfigError(f"{path}: expected a mapping with {PARTS}, found {type(experiment).__name__}")
     for override in overrides:
@@ -82,7 +82,7 @@ def run_experiment(
     dataset = open_dataset(locate(experiment["dataset"]), keys)
     record = Path(run_dir) / "experiment.yaml"
     if not record.exists():  # a run that is continued keeps its own; `learn` refuses other settings
-        write_atomically(record, yaml.safe_dump(experiment, sort_keys=False))
+        write_atomically(record, dump_yaml(experiment))
     agent.learn(dataset, total_steps, callback, progress_bar, run_dir=run_dir, **training)
     agent.save(Path(run_dir) / "agent")
     return agent
@@ -100,6 +100,6 @@ def _apply(experiment: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"{override!r}: {parent!r} is a value, not a group of settings")
     try:
-        place[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{override!r}: {value!r} is not a YAML value") from error
+        place[last] = parse_yaml(value)
+    except UnreadableYaml as error:
+        raise ConfigError(f"{quoted(override)}: not a YAML value ({error})") from None

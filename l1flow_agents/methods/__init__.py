@@ -1,4 +1,4 @@
-"""Methods: a loss and a sampler on a shared network. One file a method."""
+"""Methods: a loss and a sampler on a shared network. One file a method; other packages add theirs to `METHODS`."""
 
 from l1flow_agents.methods.base import Method
 from l1flow_agents.methods.consistency import Consistency
@@ -8,16 +8,22 @@ from l1flow_agents.methods.flow_matching import FlowMatching
 from l1flow_agents.methods.l1_regression import L1Regression
 from l1flow_agents.methods.l1flow import L1Flow
 from l1flow_agents.methods.onedp import OneDP
+from l1flow_agents.registry import Registry
 
-METHODS: dict[str, type[Method]] = {
-    "l1flow": L1Flow,
-    "flow_matching": FlowMatching,
-    "ddpm": DDPM,
-    "l1_regression": L1Regression,
-    "edm": EDM,
-    "consistency": Consistency,
-    "onedp": OneDP,
-}
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    "l1flow_agents.methods",
+    {
+        "l1flow": L1Flow,
+        "flow_matching": FlowMatching,
+        "ddpm": DDPM,
+        "l1_regression": L1Regression,
+        "edm": EDM,
+        "consistency": Consistency,
+        "onedp": OneDP,
+    },
+    Method,
+)
 
 __all__ = [
     "DDPM",

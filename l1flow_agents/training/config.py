@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from l1flow_agents.data.actions import OUTSIDE
 from l1flow_agents.data.symmetry import SYMMETRIES
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.names import check_names, choose
@@ -38,6 +39,8 @@ class TrainingConfig:
     """Of matrix products in the loss: ``bfloat16`` is faster on GPUs and on CPUs with AMX; weights stay float32."""
     symmetry: str = ""
     """A name in `data.symmetry.SYMMETRIES`: each of its maps is applied to half of the windows."""
+    actions: str = "refuse"
+    """Of demonstrations that lie outside the action space: ``refuse`` the data, or ``clip`` them."""
     val_fraction: float = 0.02
     """Episodes held out."""
     log_every: int = 100
@@ -53,6 +56,7 @@ class TrainingConfig:
         if self.symmetry:
             choose(self.symmetry, SYMMETRIES, "symmetry")
         choose(self.precision, PRECISIONS, "precision")
+        choose(self.actions, OUTSIDE, "what to do with actions outside the action space")
         if not self.learning_rate > 0:
             raise ConfigError(f"training: learning_rate must be positive, got {self.learning_rate}")
         for name in ("history_dropout", "val_fraction"):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from l1flow_agents.data import Chunks, ChunkSampler, Episodes
+from l1flow_agents.data.actions import within
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
 from l1flow_agents.errors import DatasetError
@@ -135,13 +136,18 @@ class Training:
         logger.dump(self.step)
 
 
-def fitting(dataset: Episodes, boxes: Mapping[str, spaces.Box], actions: spaces.Box) -> Episodes:
+def fitting(
+    dataset: Episodes, boxes: Mapping[str, spaces.Box], actions: spaces.Box, outside: str = "refuse"
+) -> Episodes:
     """The part of ``dataset`` that an agent with the observations ``boxes`` looks at.
 
     Pictures are uint8. Every other number may have any whole or floating dtype; it becomes float32 a batch at a time.
 
+    Args:
+        outside: actions outside their space: ``refuse`` or ``clip``.
+
     Raises:
-        DatasetError: a key is missing, a shape is not that of the spaces, or a dtype cannot be used.
+        DatasetError: a key is missing, a shape is not that of the spaces, or a dtype or an action cannot be used.
     """
     dataset = dataset.select(boxes)
     expected = {**boxes, ACTION: actions}
@@ -156,7 +162,7 @@ def fitting(dataset: Episodes, boxes: Mapping[str, spaces.Box], actions: spaces.
         largest = max(abs(float(array.min())), abs(float(array.max()))) if array.dtype.itemsize > 4 else 0.0
         if largest > np.finfo(np.float32).max:
             raise DatasetError(f"{dataset.source}: key {key!r} holds {largest}, which float32 cannot")
-    return dataset
+    return within(dataset, actions, outside)
 
 
 def training_record(dataset: Episodes, total_steps: int, config: TrainingConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from l1flow_agents.data.robomimic_hdf5 import RobomimicWriter
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.demonstrations.collection import Collected, Run, check_wanted, fill
 from l1flow_agents.demonstrations.generation.segments import (

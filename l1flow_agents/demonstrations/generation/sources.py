@@ -86,6 +86,8 @@ def read_sources(
     env = make_simulation(path, read_env_args(path))
     if env.control != "delta" or env.task.n_arms != 1:
         raise DatasetError(f"{path}: expected delta actions of one arm, found {env.control} of {env.task.n_arms}")
+    if not spec.bodies and not hasattr(env, "object_poses"):
+        raise DatasetError(f"{path}: expected demonstrations of a variant of the task, found {env.task.name}")
     env.reset(seed=0)
     spec.object_poses(env)  # a body that does not exist is not the demonstrations' fault
     try:
@@ -97,9 +99,8 @@ def read_sources(
 def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
     with blamed(path, name):
         demo, actions = demo_for(path, name, env)
-        steps = (
-            _stored(demo) if f"{INFO}/eef_pose" in demo.extra and not spec.bodies else _asked(demo, actions, env, spec)
-        )
+        stored = f"{INFO}/eef_pose" in demo.extra and not spec.bodies
+        steps = _stored(path, demo, name) if stored else _asked(demo, actions, env, spec)
     ends: list[int] = []
     for number, subtask in enumerate(spec.subtasks):
         for wanted in (subtask.object, subtask.carries):
@@ -117,15 +118,26 @@ def _source(path: str, name: str, env: RobosuiteEnv, spec: TaskSpec) -> Source:
     return Source(name, steps, tuple(ends))
 
 
-def _stored(demo: RawDemo) -> Steps:
+def _stored(path: str, demo: RawDemo, name: str) -> Steps:
     def under(part: str) -> dict[str, np.ndarray]:
         prefix = f"{INFO}/{part}/"
         return {key.removeprefix(prefix): array for key, array in demo.extra.items() if key.startswith(prefix)}
 
-    gripper = demo.actions[:, -1]
-    signals = {name: values.ravel().astype(bool) for name, values in under("subtask_term_signals").items()}
-    hand, targets = demo.extra[f"{INFO}/eef_pose"], demo.extra[f"{INFO}/target_pose"]
-    return Steps(hand, under("object_poses"), {**signals, GRIPPER: gripper > 0}, targets, gripper)
+    hand, targets, objects = (
+        demo.extra[f"{INFO}/eef_pose"],
+        demo.extra.get(f"{INFO}/target_pose"),
+        under("object_poses"),
+    )
+    n_steps, gripper = len(demo.actions), demo.actions[:, -1]
+    for key, poses in {"eef_pose": hand, "target_pose": targets, **objects}.items():
+        if poses is None or poses.shape != (n_steps, 4, 4) or not np.isfinite(poses).all():
+            found = "none" if poses is None else poses.shape
+            raise DatasetError(f"{path}: {name}: {INFO}/{key}: expected finite poses ({n_steps}, 4, 4), found {found}")
+    signals = {key: values.ravel().astype(bool) for key, values in under("subtask_term_signals").items()}
+    assert targets is not None
+    if wrong := [key for key, values in signals.items() if values.shape != (n_steps,)]:
+        raise DatasetError(f"{path}: {name}: {INFO}: signals {wrong} have not the {n_steps} steps of the actions")
+    return Steps(hand, objects, {**signals, GRIPPER: gripper > 0}, targets, gripper)
 
 
 def _asked(demo: RawDemo, actions: np.ndarray, env: RobosuiteEnv, spec: TaskSpec) -> Steps:

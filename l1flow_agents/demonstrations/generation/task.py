@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,19 @@ from l1flow_agents.rotations import homogeneous
 from l1flow_agents.safe_yaml import UnreadableYaml, one_line, read_yaml
 
 GRIPPER = "gripper"  # a signal that every task has: whether the gripper is told to close
+
+
+@runtime_checkable
+class TellsSubtasks(Protocol):
+    """What an environment that needs no task file says of itself, such as `MimicGen`."""
+
+    @property
+    def subtasks(self) -> tuple[Subtask, ...]: ...
+
+    @property
+    def choose_every_subtask(self) -> bool: ...
+
+    def object_poses(self) -> dict[str, np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,8 @@ class TaskSpec:
     def object_poses(self, env: RobosuiteEnv) -> dict[str, np.ndarray]:
         """Where the objects now are, name -> (4, 4)."""
         if not self.bodies:
+            if not isinstance(env, TellsSubtasks):
+                raise ConfigError(f"bodies: expected the objects' bodies, since {env} does not tell where objects are")
             return env.object_poses()
         data, model = env.simulator.sim.data, env.simulator.sim.model
         poses = {}
@@ -68,7 +83,7 @@ def spec_of(env: RobosuiteEnv) -> TaskSpec:
     Raises:
         ConfigError: it says nothing.
     """
-    if not hasattr(env, "subtasks"):
+    if not isinstance(env, TellsSubtasks):
         raise ConfigError(f"{env.spec.id if env.spec else env}: no subtasks are known; give a task file (--task)")
     return TaskSpec(env.subtasks, env.choose_every_subtask)
 

@@ -1,0 +1,138 @@
+"""Published agents: a few come with the package, the others lie in a checkout's ``agents/`` or are fetched.
+
+``published.yaml`` lists those that are fetched, with sizes and SHA-256: what arrives is what was published, and no
+server can send more than that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from importlib.metadata import PackageNotFoundError, metadata
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from l1flow_agents.errors import CheckpointError, DownloadError
+from l1flow_agents.safe_yaml import parse_yaml, read_yaml
+
+PACKAGE = Path(str(files("l1flow_agents")))
+BUNDLED = PACKAGE / "bundled"
+CHECKOUT = PACKAGE.parent / "agents" if (PACKAGE.parent / "setup.cfg").is_file() else None
+TABLE = PACKAGE / "published.yaml"
+FILES = ("config.yaml", "model.safetensors")
+
+
+def names() -> list[str]:
+    """Every published agent."""
+    return sorted({*_bundled(), *table()})
+
+
+def names_for(env_id: str) -> list[str]:
+    """Names of the agents for an environment: those that come with the package first, then those without pictures."""
+    envs = {name: read_yaml(BUNDLED / name / FILES[0])["env"] for name in _bundled()}
+    envs = {**{name: entry["env"] for name, entry in table().items()}, **envs}
+    fitting = [name for name, env in envs.items() if env["id"] == env_id]
+    bundled = _bundled()
+
+    def rank(name: str) -> tuple[bool, bool, str]:
+        return name not in bundled, envs[name]["kwargs"].get("obs_type") != "state", name
+
+    return sorted(fitting, key=rank)
+
+
+def find(name: str) -> Path | None:
+    """The checkpoint folder of the agent ``name``, fetched if need be; None where none has this name.
+
+    Raises:
+        CheckpointError: it has to be fetched, and nobody said from where. DownloadError: what arrived is not right.
+    """
+    if name in _bundled():
+        return BUNDLED / name
+    entry = table().get(name)
+    if entry is None:
+        return None
+    if CHECKOUT is not None and (CHECKOUT / name).is_dir():
+        return CHECKOUT / name
+    kept = agents_dir() / f"{name}-{entry['files'][FILES[1]]['sha256'][:8]}"
+    return kept if _differing(kept, entry) is None else _fetch(name, entry, kept)
+
+
+def agents_dir() -> Path:
+    """Where fetched agents are kept: ``agents`` in ``$L1FLOW_CACHE`` or ``~/.cache/l1flow``."""
+    return Path(os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow") / "agents"
+
+
+def table() -> dict[str, dict[str, Any]]:
+    """The agents that are fetched: name -> environment, and size and SHA-256 of each file."""
+    agents: dict[str, dict[str, Any]] = read_yaml(TABLE)
+    return agents
+
+
+def describe(folder: Path) -> dict[str, dict[str, Any]]:
+    """What `table` has to say of the agents in ``folder``."""
+    found = {}
+    for path in sorted(folder.glob(f"*/{FILES[0]}")):
+        contents = {file: (path.parent / file).read_bytes() for file in FILES}
+        found[path.parent.name] = {
+            "env": parse_yaml(contents[FILES[0]].decode())["env"],
+            "files": {
+                file: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                for file, content in contents.items()
+            },
+        }
+    return found
+
+
+def _bundled() -> list[str]:
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{FILES[0]}"))
+
+
+def _fetch(name: str, entry: dict[str, Any], target: Path) -> Path:
+    """The agent's folder at ``$L1FLOW_AGENTS``, or ``target``, filled from the server."""
+    source = os.environ.get("L1FLOW_AGENTS") or _home()
+    if not source:
+        raise CheckpointError(
+            f"agent {name!r} does not come with the package, and this version has no address to fetch it from; set "
+            "L1FLOW_AGENTS to an URL, or to a folder such as agents/ of a checkout, that holds "
+            f"{name}/{FILES[0]} and {name}/{FILES[1]}"
+        )
+    if not source.startswith(("http://", "https://")):
+        folder = Path(source).expanduser() / name
+        if wrong := _differing(folder, entry):
+            raise CheckpointError(f"{folder / wrong}: missing, or not the published file; L1FLOW_AGENTS is {source!r}")
+        return folder
+    from l1flow_agents.data.download import fetch  # late: it imports the readers of data sets
+
+    scratch = target.with_name(f".{target.name}.part")
+    scratch.mkdir(parents=True, exist_ok=True)
+    for file, expected in entry["files"].items():
+        url = f"{source.rstrip('/')}/{name}/{file}"
+        fetch(url, scratch / file, progress_bar=file == FILES[1], limit=expected["bytes"])
+        if not _is(scratch / file, expected):
+            (scratch / file).unlink()
+            raise DownloadError(f"{url}: not the published file, its SHA-256 differs; deleted")
+    shutil.rmtree(target, ignore_errors=True)  # damaged, or it would have been taken
+    os.replace(scratch, target)
+    return target
+
+
+def _home() -> str | None:
+    """``agents/`` of this version in the repository that the package's metadata name (``url`` in setup.cfg)."""
+    try:
+        about = metadata("l1flow-agents")
+    except PackageNotFoundError:  # a checkout that is not installed
+        return None
+    return f"{about['Home-page']}/raw/v{about['Version']}/agents" if "Home-page" in about else None
+
+
+def _differing(folder: Path, entry: dict[str, Any]) -> str | None:
+    """The first file of ``folder`` that is not there as published."""
+    return next((file for file, expected in entry["files"].items() if not _is(folder / file, expected)), None)
+
+
+def _is(path: Path, expected: dict[str, Any]) -> bool:
+    if not path.is_file() or path.stat().st_size != expected["bytes"]:
+        return False
+    return bool(hashlib.sha256(path.read_bytes()).hexdigest() == expected["sha256"])
