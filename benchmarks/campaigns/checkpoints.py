@@ -164,7 +164,8 @@ class Served:
                 if now(self.process.pid) - started > KILL_AFTER:
                     break
             else:
-                return self.connection.recv()
+                answer: dict[str, Any] = self.connection.recv()
+                return answer
             ended = {"ended": "hang", "seconds": KILL_AFTER}
         except EOFError:
             ended = {"ended": "crash"}
@@ -185,8 +186,8 @@ def campaign(n: int, seed: int, first: int = 0) -> Iterator[Outcome]:
         sources = make_sources(folder / "sources")
         (folder / "work").mkdir()
         os.chdir(folder / "work")
-        for way in (L1FlowAgent.load, describe):  # what a first use costs is no case's fault
-            way(str(sources[0]))
+        L1FlowAgent.load(sources[0])  # what a first use costs is no case's fault
+        describe(str(sources[0]))
         served = Served()
         for number in range(first, n):
             case = folder / f"case{number}"

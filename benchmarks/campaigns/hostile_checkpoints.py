@@ -97,12 +97,15 @@ VALUES: list[Any] = [
 
 def make_sources(folder: Path) -> list[Path]:
     """Real checkpoints, one a network: pictures and numbers, numbers, and a bare box."""
-    picture = {"pos": spaces.Box(-1, 1, (3,)), "image": spaces.Box(0, 255, (16, 16, 3), np.uint8)}
+    picture: dict[str, spaces.Space[Any]] = {
+        "pos": spaces.Box(-1, 1, (3,)),
+        "image": spaces.Box(0, 255, (16, 16, 3), np.uint8),
+    }
     seen = [spaces.Dict(picture), spaces.Box(-1, 1, (5,)), spaces.Dict({"pos": picture["pos"]})]
-    action = spaces.Box(np.float32([-0.5, 0]), np.float32([0.5, 2]), dtype=np.float32)
+    action = spaces.Box(np.array([-0.5, 0], np.float32), np.array([0.5, 2], np.float32))
     encoder = {"channels": [8, 8], "n_keypoints": 4, "feature_dim": 6}
     for (network, settings), observed in zip(NETWORKS.items(), seen, strict=True):
-        made = {"network_kwargs": settings, "encoder_kwargs": encoder, "device": "cpu"}
+        made: dict[str, Any] = {"network_kwargs": settings, "encoder_kwargs": encoder, "device": "cpu"}
         L1FlowAgent(network, (observed, action), **made).save(folder / network)
     return [folder / network for network in NETWORKS]
 
@@ -126,7 +129,8 @@ def pick(rng: Rng, choices: list[Any]) -> Any:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    return yaml.safe_load((folder / CONFIG).read_text())
+    config: dict[str, Any] = yaml.safe_load((folder / CONFIG).read_text())
+    return config
 
 
 def write(folder: Path, config: dict[str, Any]) -> None:
