@@ -40,13 +40,13 @@ class outlined(TorchFunctionMode):
             register_module_parameter_registration_hook(self.count),
             register_module_buffer_registration_hook(self.count),
         ]
-        super().__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
         for hook in self.hooks:
             hook.remove()
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(
         self,

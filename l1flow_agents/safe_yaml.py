@@ -91,8 +91,9 @@ def _check(text: str) -> None:
     for count, event in enumerate(yaml.parse(text, Loader=_Fast)):
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise UnreadableYaml(f"{_where(event)}: an anchor or alias, which is not read; write the value itself")
-        if getattr(event, "tag", None) not in (None, "!"):
-            raise UnreadableYaml(f"{_where(event)}: a tag {event.tag[: limits.MESSAGE]!r}, which is not read")
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise UnreadableYaml(f"{_where(event)}: a tag {tag[: limits.MESSAGE]!r}, which is not read")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -104,7 +105,7 @@ def _check(text: str) -> None:
 
 
 def _where(event: yaml.Event) -> str:
-    return f"line {event.start_mark.line + 1}"
+    return f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"
 
 
 class _PlainLoader(_Fast):  # type: ignore[valid-type, misc]  # a class chosen at run time
@@ -115,7 +116,8 @@ class _PlainLoader(_Fast):  # type: ignore[valid-type, misc]  # a class chosen a
             raise ConstructorError(None, None, f"a number of {len(node.value)} characters", node.start_mark)
         construct = self.construct_yaml_int if node.tag.endswith(":int") else self.construct_yaml_float
         try:
-            return construct(node)
+            number: int | float = construct(node)
+            return number
         except (ValueError, ArithmeticError) as error:
             raise ConstructorError(None, None, f"{node.value!r} is no number ({error})", node.start_mark) from None
 
