@@ -17,8 +17,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from l1flow_agents import checkpoint
 from l1flow_agents.acting import Actor
+from l1flow_agents.building import materialize, outlined
 from l1flow_agents.checks import build
 from l1flow_agents.data import Episodes
+from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.device import pick_device
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.envs.described import check_described
@@ -29,6 +31,7 @@ from l1flow_agents.names import choose, plain
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, versions
+from l1flow_agents.safe_yaml import one_line
 from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
 from l1flow_agents.spaces import (
     BARE,
@@ -36,14 +39,19 @@ from l1flow_agents.spaces import (
     check_same_spaces,
     keyed_spaces,
     opened,
-    space_from_dict,
     space_to_dict,
+    spaces_from_dict,
     spaces_of,
 )
 from l1flow_agents.training import Callback, RunFolder, Training, TrainingConfig, as_callback, fitting, training_record
 from l1flow_agents.training.precision import decide
 from l1flow_agents.training.run_folder import newest_record
+from l1flow_agents.weights import fill
 
+MALFORMED = (
+    *(LookupError, TypeError, ValueError, ArithmeticError),
+    *(AttributeError, AssertionError, RuntimeError, MemoryError),
+)
 log = logging.getLogger(__name__)
 
 
@@ -315,16 +323,22 @@ class ChunkAgent(Actor):
         folder = checkpoint.find(path)
         config = checkpoint.read_config(folder)
         try:
-            boxes = {key: space_from_dict(box) for key, box in config["observation_space"].items()}
+            boxes = spaces_from_dict(config["observation_space"])
             observation_space = boxes[BARE] if config.get("bare_observation") else spaces.Dict(list(boxes.items()))
-            action_space = space_from_dict(config["action_space"])
+            action_space = spaces_from_dict({ACTION: config["action_space"]})[ACTION]
             settings = build(AgentSettings, what="agent", settings=config["agent"])
-            agent = cls(env=(observation_space, action_space), device=device, **settings.to_dict())
+            with outlined():  # names and shapes first: nothing is allocated, read or hashed for what cannot fit
+                agent = cls(env=(observation_space, action_space), device=device, **settings.to_dict())
+            checkpoint.check_weights(folder, config, agent.policy.kept_state())
+            materialize(agent.policy, agent.device)
             agent.provenance = Provenance.from_config(config)
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as e:
-            reason = " ".join(str(e).split())
-            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(e).__name__}: {reason}") from e
-        checkpoint.load_weights(folder, config, agent.policy)
+        except CheckpointError:
+            raise
+        except ConfigError as e:
+            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {one_line(e)}") from e
+        except MALFORMED as e:
+            raise CheckpointError(f"{folder / checkpoint.CONFIG}: {type(e).__name__}: {one_line(e)}") from e
+        fill(folder / checkpoint.WEIGHTS, agent.policy.kept_state())
         if env is not None:
             agent._env = opened(env)
             check_same_spaces(folder, agent.spaces_by_key, agent.action_space, agent._env)

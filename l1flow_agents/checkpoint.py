@@ -6,30 +6,32 @@ replaces another waits beside it for one rename as ``<name>.old``, and `find` lo
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from l1flow_agents import zoo
-from l1flow_agents.errors import CheckpointError
+from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.files import old_name, replaced_folder
 from l1flow_agents.names import nearest
 from l1flow_agents.provenance import versions
+from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
+from l1flow_agents.weights import check_fits, sha256_of
 
 if TYPE_CHECKING:
     from l1flow_agents.policy import ChunkPolicy
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+PARTS = {"agent": dict, "observation_space": dict, "action_space": dict, "env": dict, "weights_sha256": str}
+OPTIONAL = {"bare_observation": bool, "training": dict, "score": dict, "teacher": dict, "versions": dict}
+KINDS = {dict: "a mapping", str: "text", bool: "true or false"}
 
 
 # ---- agents -------------------------------------------------------------------------------------------------------
@@ -46,28 +48,37 @@ def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, ha
     if half:
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
     save_file(tensors, folder / WEIGHTS)
-    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    digest = sha256_of(folder / WEIGHTS)
     record = {"format": FORMAT, **config, "saved_with": versions(), "weights_sha256": digest}
-    (folder / CONFIG).write_text(yaml.safe_dump(record, sort_keys=False, width=120))
+    try:
+        (folder / CONFIG).write_text(dump_yaml(record))
+    except UnreadableYaml as error:
+        raise ConfigError(f"a checkpoint cannot hold these settings: {error}") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checked ``config.yaml`` of a checkpoint folder."""
+    """The ``config.yaml`` of a checkpoint folder, with all of its parts."""
     path = folder / CONFIG
     try:
-        config = yaml.safe_load(path.read_text())
+        config = read_yaml(path)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: not a checkpoint, {CONFIG} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path}: not readable as plain YAML ({reason})") from error
+    except UnreadableYaml as error:
+        raise CheckpointError(f"{path}: not readable as plain YAML ({error})") from None
     if not isinstance(config, dict) or "format" not in config:
         raise CheckpointError(f"{path}: expected a mapping with 'format', found another kind of file")
     if config["format"] != FORMAT:
-        raise CheckpointError(f"{path}: format {config['format']!r}, this version reads format {FORMAT}")
-    expected = {"agent", "observation_space", "action_space", "env", "weights_sha256"}
-    if missing := expected - config.keys():
+        raise CheckpointError(f"{path}: format {quoted(config['format'])}, this version reads format {FORMAT}")
+    if missing := PARTS.keys() - config.keys():
         raise CheckpointError(f"{path}: {sorted(missing)} missing")
+    for part, kind in {**PARTS, **OPTIONAL}.items():
+        if part in config and not isinstance(config[part], kind):
+            raise CheckpointError(f"{path}: expected {part} as {KINDS[kind]}, found {quoted(config[part])}")
+    env = config["env"]
+    if not isinstance(env.get("id", 0), str | None) or not isinstance(env.get("kwargs", {}), dict):
+        raise CheckpointError(f"{path}: expected env with an id and kwargs, found {quoted(env)}")
+    if ":" in (env["id"] or ""):  # gym.make would import the module before the colon
+        raise CheckpointError(f"{path}: expected the id of an environment, found {quoted(env['id'])}")
     return translated(config)
 
 
@@ -76,63 +87,65 @@ def translated(config: dict[str, Any]) -> dict[str, Any]:
 
     ``bf16`` of an encoder said how its training multiplied, which is ``precision`` of the training now.
     """
-    agent = config["agent"]
-    if isinstance(agent, dict) and isinstance(agent.get("encoder_kwargs"), dict):
-        agent["encoder_kwargs"].pop("bf16", None)
+    encoder = config["agent"].get("encoder_kwargs")
+    if isinstance(encoder, dict):
+        encoder.pop("bf16", None)
     return config
 
 
-def load_weights(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy) -> None:
-    """Fill ``policy`` from the folder's weights; every name and shape must agree."""
+def check_weights(folder: Path, config: Mapping[str, Any], outline: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError unless the folder's weights are those of ``config`` and fit ``outline``'s names and shapes.
+
+    ``outline`` may lie on torch's meta device: what does not fit costs neither a network nor the reading of a file.
+    """
     path = folder / WEIGHTS
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{folder}: {WEIGHTS} is missing")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != config["weights_sha256"]:
+    check_fits(path, outline)
+    if sha256_of(path) != config["weights_sha256"]:
         raise CheckpointError(f"{path}: SHA-256 differs from the one in {CONFIG}; truncated, altered or mixed files")
-    load_strictly(path, policy.kept_state(), read_tensors(path))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from error
-
-
-def load_strictly(path: Path, target: Mapping[str, Tensor], source: Mapping[str, Tensor]) -> None:
-    """Copy ``source`` into ``target`` in place."""
-    if target.keys() != source.keys():
-        missing, unknown = sorted(target.keys() - source.keys()), sorted(source.keys() - target.keys())
-        raise CheckpointError(f"{path}: weights do not fit the network; missing {missing[:3]}, unknown {unknown[:3]}")
-    for name, tensor in source.items():
-        if tensor.shape != target[name].shape:
-            raise CheckpointError(
-                f"{path}: {name!r} has shape {tuple(tensor.shape)}, expected {tuple(target[name].shape)}"
-            )
-    with torch.no_grad():
-        for name, tensor in source.items():
-            target[name].copy_(tensor)
-
-
-def find(name: str | os.PathLike) -> Path:
+def find(name: str | os.PathLike[str]) -> Path:
     """The folder that a path, a published name or a Hugging Face Hub id ``owner/name`` stands for.
 
     Raises:
         CheckpointError: nothing of that name. DownloadError: a published agent could not be fetched.
     """
-    path = without_suffix(name)
-    for candidate in (path, old_name(path)):
-        if candidate.is_dir():
-            return candidate
+    text = as_name(name)
+    path = without_suffix(text)
+    try:
+        for candidate in [path, old_name(path)] if path.name else [path]:
+            if candidate.is_dir():
+                return candidate
+        is_file = path.is_file() or Path(text).is_file()
+        # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
+        is_hub_id = bool(HUB_ID.fullmatch(text)) and not Path(text).parent.is_dir()
+    except OSError as error:  # too long for the file system, or in a folder that may not be looked into
+        raise CheckpointError(f"{quoted(text)} cannot be looked for: {error.strerror}") from None
     if (published := zoo.find(str(path))) is not None:
         return published
-    if path.is_file() or Path(name).is_file():
-        raise CheckpointError(f"{name}: expected a checkpoint folder, found a file")
-    # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
-    if re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)) and not Path(name).parent.is_dir():
-        return _from_hub(str(name))
-    hint = nearest(str(name), zoo.names())
-    raise CheckpointError(f"no checkpoint folder {str(name)!r}; published agents are {zoo.names()}{hint}")
+    if is_file:
+        raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
+    if is_hub_id:
+        return _from_hub(text)
+    hint = nearest(text, zoo.names())
+    raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
+
+
+def as_name(name: object) -> str:
+    """``name`` as text that can be looked for.
+
+    Raises:
+        CheckpointError: another kind of object, empty, or with a NUL.
+    """
+    try:
+        text = os.fspath(name)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise CheckpointError(f"expected a folder, a published agent or a Hub id owner/name, got {quoted(name)}")
+    return text
 
 
 def _from_hub(repo_id: str) -> Path:
@@ -150,7 +163,7 @@ def _from_hub(repo_id: str) -> Path:
 # ---- files --------------------------------------------------------------------------------------------------------
 
 
-def without_suffix(path: str | os.PathLike) -> Path:
+def without_suffix(path: str | os.PathLike[str]) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
     path = Path(path)
     return path.with_suffix("") if path.suffix == ".zip" else path

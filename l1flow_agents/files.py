@@ -1,14 +1,19 @@
-"""Files and folders that are there whole or not at all: written under another name, synced and renamed."""
+"""Files and folders that are there whole or not at all: written under another name, synced and renamed.
+
+And files that are read only if they are files, and only so far.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 
 def sync(path: Path) -> None:
@@ -70,3 +75,34 @@ def replaced_folder(path: Path) -> Iterator[Path]:
 
 def old_name(path: Path) -> Path:
     return path.with_name(path.name + ".old")
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """The file for reading, links followed; it never blocks, as opening a pipe would.
+
+    Raises:
+        OSError: nothing is there, or it is a folder, a device, a pipe or a socket.
+    """
+    try:
+        kind = os.stat(path).st_mode  # first of all: merely to open some devices makes them act
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)) if stat.S_ISREG(kind) else -1
+    except ValueError as error:  # a NUL in the name
+        raise FileNotFoundError(f"{error}: {os.fspath(path)!a}") from None
+    if descriptor < 0:
+        raise OSError("expected a regular file, found a folder, device, pipe or socket")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bounded(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """All of a regular file, which may have ``max_bytes`` at most.
+
+    Raises:
+        OSError: as of `open_regular`, or it is larger.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)  # whatever size it claims to have
+    if content is None:
+        raise OSError("nothing can be read from it")  # some in /proc would have to be waited for
+    if len(content) > max_bytes:
+        raise OSError(f"larger than {max_bytes} bytes")
+    return content

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from l1flow_agents import limits
+
 LARGEST = 2**53  # whole numbers up to here are exact in every format that a setting passes through
 
 
@@ -63,7 +65,7 @@ Whole = Annotated[int, Field(ge=0, le=LARGEST), _number]
 """0, 1, 2..."""
 Count = Annotated[int, Field(ge=1, le=LARGEST), _number]
 """1, 2, 3..."""
-Few = Annotated[int, Field(ge=1, le=1024), _number]
+Few = Annotated[int, Field(ge=1, le=limits.FEW), _number]
 """A count that memory or time is multiplied by."""
 Size = Annotated[int, Field(ge=1, le=65_536), _number]
 """Of one axis of a network's weights."""

@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` or an empty string."""
-    close = difflib.get_close_matches(str(name), list(choices), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name)[:100], list(choices), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def choose(name: str, choices: Mapping[str, T], what: str) -> T:
     """``choices[name]``, or a ConfigError that lists the choices."""
-    if name not in choices:
+    if not isinstance(name, str) or name not in choices:
         others = ", or one that an installed or imported package adds" if isinstance(choices, Registry) else ""
         expected = f"expected one of {sorted(choices)}{others}{nearest(name, choices)}"
         raise ConfigError(f"unknown {what} {shown(name)}, {expected}")

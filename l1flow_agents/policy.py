@@ -15,7 +15,7 @@ from l1flow_agents.data.normalizer import ACTION, Normalizer
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
-from l1flow_agents.networks.trial import check_network
+from l1flow_agents.networks.trial import made_and_tried
 from l1flow_agents.settings import AgentSettings
 
 
@@ -36,8 +36,7 @@ class ChunkPolicy(nn.Module):
         shapes = {key: space.shape for key, space in observation_spaces.items()}
         chunk = (settings.horizon, action_space.shape[0])
         make = partial(make_network, settings, shapes, chunk)
-        check_network(make, shapes, settings.n_obs_steps, chunk, settings.network)
-        self.encoder, self.network = make()
+        self.encoder, self.network = made_and_tried(make, shapes, settings.n_obs_steps, chunk, settings.network)
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
         method_class = choose(settings.method, METHODS, "method")
         self.method = build(method_class, what=settings.method, settings=settings.method_kwargs)

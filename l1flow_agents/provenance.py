@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -64,12 +65,15 @@ class Provenance:
         return cls(env=env, training=training, steps_done=steps_done, **others)
 
 
+_version = cache(version)  # reads and parses a file, for every agent that is made
+
+
 def versions() -> dict[str, str]:
     """Installed versions of what decides an agent's behaviour."""
     found = {}
     for package in RECORDED:
         try:
-            found[package] = version(package)
+            found[package] = _version(package)
         except PackageNotFoundError:
             continue
     return found

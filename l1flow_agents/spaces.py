@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,25 @@ from gymnasium.vector import VectorEnv
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from torch import nn
 
+from l1flow_agents import limits
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.envs import find_spec
 from l1flow_agents.errors import CheckpointError, ConfigError, ObservationError
+from l1flow_agents.safe_yaml import quoted
 
 Env = gym.Env | VecEnv | VectorEnv
 EnvOrSpaces = Env | str | tuple[spaces.Space, spaces.Space]
 """An environment, a vector of equal ones, an id for ``gymnasium.make``, or ``(observation_space, action_space)``."""
 Observation = np.ndarray | Mapping[str, np.ndarray]
 BARE = "observation"  # the key of an observation that is an array and no dict
+BOX = ("shape", "dtype", "low", "high")
+MOST_AXES = 8
+DTYPES = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)] + [
+    "float16",
+    "float32",
+    "float64",
+    "bool",
+]
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -165,7 +176,32 @@ def space_to_dict(space: spaces.Box) -> dict[str, Any]:
     return {"shape": list(space.shape), "dtype": str(space.dtype), "low": bound(space.low), "high": bound(space.high)}
 
 
-def space_from_dict(record: Mapping[str, Any]) -> spaces.Box:
+def spaces_from_dict(record: Mapping[str, Mapping[str, Any]]) -> dict[str, spaces.Box]:
+    """The boxes that `space_to_dict` described, by key.
+
+    Raises:
+        ConfigError: no box, or more than a machine should be asked to hold.
+    """
+    if len(record) > limits.SPACE_KEYS:
+        raise ConfigError(f"at most {limits.SPACE_KEYS} spaces, found {len(record)}")
+    numbers = 0
+    for key, box in record.items():
+        if not isinstance(key, str) or not isinstance(box, Mapping) or not box.keys() >= {*BOX}:
+            raise ConfigError(f"expected spaces by name with {BOX}, found {quoted({key: box})}")
+        shape, dtype = box["shape"], box["dtype"]
+        if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape) or len(shape) > MOST_AXES:
+            raise ConfigError(
+                f"space {quoted(key)}: expected up to {MOST_AXES} positive numbers, found {quoted(shape)}"
+            )
+        numbers += math.prod(shape)
+        if numbers > limits.SPACE_NUMBERS:
+            raise ConfigError(f"space {quoted(key)}: more than {limits.SPACE_NUMBERS} numbers with shape {shape}")
+        if dtype not in DTYPES:
+            raise ConfigError(f"space {quoted(key)}: expected a dtype of {DTYPES}, found {quoted(dtype)}")
+    return {key: _box(box) for key, box in record.items()}
+
+
+def _box(record: Mapping[str, Any]) -> spaces.Box:
     shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
     low, high = (np.broadcast_to(np.asarray(record[side], dtype), shape) for side in ("low", "high"))
     return spaces.Box(low, high, shape, dtype.type)

@@ -14,9 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from l1flow_agents.errors import CheckpointError, DownloadError
+from l1flow_agents.safe_yaml import parse_yaml, read_yaml
 
 PACKAGE = Path(str(files("l1flow_agents")))
 BUNDLED = PACKAGE / "bundled"
@@ -32,7 +31,7 @@ def names() -> list[str]:
 
 def names_for(env_id: str) -> list[str]:
     """Names of the agents for an environment: those that come with the package first, then those without pictures."""
-    envs = {name: yaml.safe_load((BUNDLED / name / FILES[0]).read_text())["env"] for name in _bundled()}
+    envs = {name: read_yaml(BUNDLED / name / FILES[0])["env"] for name in _bundled()}
     envs = {**{name: entry["env"] for name, entry in table().items()}, **envs}
     fitting = [name for name, env in envs.items() if env["id"] == env_id]
     bundled = _bundled()
@@ -67,7 +66,7 @@ def agents_dir() -> Path:
 
 def table() -> dict[str, dict[str, Any]]:
     """The agents that are fetched: name -> environment, and size and SHA-256 of each file."""
-    agents: dict[str, dict[str, Any]] = yaml.safe_load(TABLE.read_text())
+    agents: dict[str, dict[str, Any]] = read_yaml(TABLE)
     return agents
 
 
@@ -77,7 +76,7 @@ def describe(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.glob(f"*/{FILES[0]}")):
         contents = {file: (path.parent / file).read_bytes() for file in FILES}
         found[path.parent.name] = {
-            "env": yaml.safe_load(contents[FILES[0]])["env"],
+            "env": parse_yaml(contents[FILES[0]].decode())["env"],
             "files": {
                 file: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 for file, content in contents.items()

@@ -396,10 +396,10 @@ def test_a_student_needs_a_teacher(method, reason):
     [
         (DDPM, {"sampler": "heun"}, "sampler must be one of.*got 'heun'"),
         (DDPM, {"sampler": "ddim", "n_steps": 101}, r"n_steps must lie in 1..100, got 101"),
-        (EDM, {"n_steps": 0}, "n_steps must be at least 1, got 0"),
-        (Consistency, {"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        (EDM, {"n_steps": 0}, "n_steps must lie in 1..1024, got 0"),
+        (Consistency, {"n_steps": 0}, "n_steps must lie in 1..80, got 0"),
         (Consistency, {"start_std": 0}, "start_std must be positive, got 0"),
-        (FlowMatching, {"n_steps": 0}, "n_steps must be at least 1, got 0"),
+        (FlowMatching, {"n_steps": 0}, "n_steps must lie in 1..1024, got 0"),
     ],
 )
 def test_bad_settings(method, settings, reason):

@@ -98,7 +98,7 @@ def test_a_wrong_value_is_one_line(folder, override, reason):
         ("env_kwargs={obs_type: pictures}", "obs_type must be one of"),
         ("env_kwargs={obs_type: state, max_episode_steps: soon}", "PushT-v0: max_episode_steps must be a whole number"),
         ("env_kwargs={obs_type: state, max_episode_steps: -7}", "PushT-v0 cannot be made with .*positive"),
-        ("agent.network_kwargs={width: 60000, depth: 900}", "mlp: expected at most .* parameters, these settings have"),
+        ("agent.network_kwargs={width: 60000, depth: 900}", "mlp: a network of more than .* weights"),
     ],
 )
 def test_what_only_building_shows_is_one_line_too(folder, override, reason):

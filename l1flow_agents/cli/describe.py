@@ -24,6 +24,10 @@ def describe(name: str | None = None) -> dict[str, Any]:
     """Plain values about ``name``: a data set, an agent, or for None this installation."""
     if name is None:
         return installation()
+    try:
+        Path(checkpoint.as_name(name)).exists()
+    except OSError:  # a name too long for the file system, say
+        checkpoint.find(name)  # says so in one line
     if name in PUBLISHED or Path(name).suffix in (".zarr", ".hdf5", ".h5") or find_format(name):
         return describe_dataset(locate(name))
     if Path(name).exists() and not (Path(name) / checkpoint.CONFIG).exists():

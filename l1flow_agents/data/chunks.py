@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from l1flow_agents import limits
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.errors import ConfigError
 
@@ -82,6 +83,11 @@ class ChunkSampler:
 
 def check_chunk_lengths(horizon: int, n_obs_steps: int, n_action_steps: int) -> None:
     """Raise ConfigError unless the executed actions lie inside the chunk."""
+    for name, length in [("horizon", horizon), ("n_obs_steps", n_obs_steps), ("n_action_steps", n_action_steps)]:
+        if not isinstance(length, int | np.integer) or isinstance(length, bool):
+            raise ConfigError(f"expected {name} as a whole number, got {length!r}")
+    if horizon > limits.FEW:
+        raise ConfigError(f"horizon must be at most {limits.FEW}, got {horizon}")
     if min(horizon, n_obs_steps, n_action_steps) < 1:
         raise ConfigError(
             "horizon, n_obs_steps and n_action_steps must be at least 1, "

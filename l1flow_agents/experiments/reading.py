@@ -8,11 +8,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments.experiment import Experiment
-from l1flow_agents.names import nearest, shown
+from l1flow_agents.names import nearest
+from l1flow_agents.safe_yaml import UnreadableYaml, one_line, parse_yaml, quoted
+from l1flow_agents.safe_yaml import read_yaml as read_plain
 
 CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
 
@@ -44,9 +44,9 @@ def read_experiment(name: str | os.PathLike, overrides: Iterable[str] = ()) -> E
 def read_yaml(path: Path) -> Any:
     """The plain values of a YAML file."""
     try:
-        return yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: expected a YAML file ({' '.join(str(error).split())})") from error
+        return read_plain(path)
+    except (FileNotFoundError, UnreadableYaml) as error:
+        raise ConfigError(f"{path}: expected a YAML file ({one_line(error)})") from None
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -61,6 +61,6 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise ConfigError(f"{override!r}: {parent!r} is a value, not a group of settings")
     try:
-        place[last] = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{override!r}: {shown(value)} is not a YAML value") from error
+        place[last] = parse_yaml(value)
+    except UnreadableYaml as error:
+        raise ConfigError(f"{quoted(override)}: not a YAML value ({error})") from None

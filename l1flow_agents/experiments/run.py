@@ -6,8 +6,6 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.download import locate
@@ -15,6 +13,7 @@ from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.experiments.environment import make_env
 from l1flow_agents.experiments.experiment import Experiment
 from l1flow_agents.files import write_atomically
+from l1flow_agents.safe_yaml import dump_yaml
 
 
 def run_experiment(
@@ -30,7 +29,7 @@ def run_experiment(
     dataset = open_dataset(locate(experiment.dataset), list(agent.spaces_by_key), experiment.filter_key)
     record = Path(run_dir) / "experiment.yaml"
     if not record.exists():  # a run that is continued keeps its own; `learn` refuses other settings
-        write_atomically(record, yaml.safe_dump(experiment.to_dict(), sort_keys=False))
+        write_atomically(record, dump_yaml(experiment.to_dict()))
     training = experiment.training
     agent.learn(dataset, training.total_steps, callback, progress_bar, run_dir=run_dir, **training.config())
     agent.save(Path(run_dir) / "agent")

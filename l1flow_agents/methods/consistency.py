@@ -39,8 +39,8 @@ class Consistency(Method):
 
     def __init__(self, *, n_steps: Few = 1, start_std: Positive = 1.0, dsm_weight: NotNegative = 1.0) -> None:
         super().__init__()
-        if n_steps < 1:
-            raise ConfigError(f"consistency: n_steps must be at least 1, got {n_steps}")
+        if not 1 <= n_steps <= N_BINS:
+            raise ConfigError(f"consistency: n_steps must lie in 1..{N_BINS}, got {n_steps}")
         if not start_std > 0:
             raise ConfigError(f"consistency: start_std must be positive, got {start_std}")
         self.n_steps, self.start_std, self.dsm_weight = n_steps, start_std, dsm_weight

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
 from l1flow_agents.methods.base import Method, Network, masked_mean
@@ -31,8 +32,8 @@ class EDM(Method):
 
     def __init__(self, *, n_steps: Few = 18) -> None:
         super().__init__()
-        if n_steps < 1:
-            raise ConfigError(f"edm: n_steps must be at least 1, got {n_steps}")
+        if not 1 <= n_steps <= limits.FEW:
+            raise ConfigError(f"edm: n_steps must lie in 1..{limits.FEW}, got {n_steps}")
         self.n_steps = n_steps
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
 from l1flow_agents.methods.base import Method, Network, masked_mean
@@ -25,8 +26,8 @@ class FlowMatching(Method):
 
     def __init__(self, *, n_steps: Few = 10) -> None:
         super().__init__()
-        if n_steps < 1:
-            raise ConfigError(f"flow_matching: n_steps must be at least 1, got {n_steps}")
+        if not 1 <= n_steps <= limits.FEW:
+            raise ConfigError(f"flow_matching: n_steps must lie in 1..{limits.FEW}, got {n_steps}")
         self.n_steps = n_steps
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few, Positive
 from l1flow_agents.methods.base import Method, Network, masked_mean
@@ -53,8 +54,8 @@ class L1Flow(Method):
                 raise ConfigError(f"l1flow: {name} must be one of {choices}, got {value!r}")
         if not 0 < t_mid < 1:
             raise ConfigError(f"l1flow: t_mid must lie in (0, 1), got {t_mid}")
-        if n_steps < 1:
-            raise ConfigError(f"l1flow: n_steps must be at least 1, got {n_steps}")
+        if not 1 <= n_steps <= limits.FEW:
+            raise ConfigError(f"l1flow: n_steps must lie in 1..{limits.FEW}, got {n_steps}")
         self.loss_kind, self.space, self.time, self.sampler = loss, space, time, sampler
         self.t_mid, self.n_steps = t_mid, n_steps
 

@@ -14,6 +14,7 @@ from l1flow_agents.kinds import Count, Levels, Part, Size, Whole
 from l1flow_agents.networks.embedding import FourierFeatures
 
 Turn = tuple[Whole | None, Whole, Count]
+MOST_FREQUENCIES = 24  # beyond it neighbouring float32 numbers are a full turn apart
 
 
 class ObservationEncoder(nn.Module):
@@ -38,7 +39,7 @@ class ObservationEncoder(nn.Module):
         shapes: Mapping[str, tuple[int, ...]],
         n_obs_steps: int,
         *,
-        fourier: Annotated[Whole, Field(le=32)] = 0,
+        fourier: Annotated[Whole, Field(le=MOST_FREQUENCIES)] = 0,
         quaternions: Mapping[str, Sequence[Whole]] | None = None,
         turns: Mapping[str, Sequence[Turn]] | None = None,
         channels: Levels = (64, 128, 256, 512),
@@ -179,6 +180,8 @@ class ImageEncoder(nn.Module):
         crop: float,
     ) -> None:
         super().__init__()
+        if not 0 < crop <= 1:
+            raise ConfigError(f"encoder: crop must lie in (0, 1], got {crop}")
         height, width, depth = shape
         self.crop = (round(height * crop), round(width * crop))
         c = channels[0]

@@ -32,7 +32,7 @@ class ChunkTransformer(nn.Module):
         dropout: Share = 0.0,
     ) -> None:
         super().__init__()
-        if width % n_heads:
+        if n_heads < 1 or width % n_heads:
             raise ConfigError(f"width must be divisible by n_heads = {n_heads}, got {width}")
         self.time = TimeEmbedding(width)
         self.cond = nn.Sequential(nn.Linear(cond_dim + width, width), nn.Mish())

@@ -12,16 +12,11 @@ from safetensors.torch import save_file
 from stable_baselines3.common.logger import Logger, make_output_format
 from torch import Tensor, nn
 
-from l1flow_agents.checkpoint import (
-    load_strictly,
-    load_weights,
-    read_config,
-    read_tensors,
-    write_agent,
-)
+from l1flow_agents.checkpoint import WEIGHTS, check_weights, read_config, write_agent
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.files import replaced_folder
 from l1flow_agents.training.loop import Training
+from l1flow_agents.weights import fill
 
 TRAINING = "training.safetensors"
 KEPT = 2  # newest checkpoints of a run
@@ -52,15 +47,15 @@ class RunFolder:
         """Put ``training`` where the newest checkpoint was made; nothing where there is none."""
         if self.newest is None:
             return
-        load_weights(self.newest, read_config(self.newest), training.policy)
+        check_weights(self.newest, read_config(self.newest), training.policy.kept_state())
+        fill(self.newest / WEIGHTS, training.policy.kept_state())
         for parameter in training.model.parameters():  # moments exist only after the first step; made to be filled
             training.optimizer.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
-        path = self.newest / TRAINING
-        load_strictly(path, _tensors(training.model, training.optimizer), read_tensors(path))
+        fill(self.newest / TRAINING, _tensors(training.model, training.optimizer))
         training.step = int(self.newest.name)
 
     def save(self, training: Training) -> None:
@@ -98,7 +93,7 @@ class RunFolder:
 
 def checkpoints(path: Path) -> list[Path]:
     """The checkpoints of the run in ``path``, oldest first."""
-    return sorted(one for one in (path / "checkpoints").glob("[0-9]*") if one.name.isdigit())
+    return sorted(one for one in (path / "checkpoints").glob("[0-9]*") if one.name.isdecimal())
 
 
 def newest_record(path: Path) -> dict[str, Any]:

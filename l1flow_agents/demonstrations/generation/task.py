@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import yaml
 
 from l1flow_agents.demonstrations.generation.segments import CHOICES
 from l1flow_agents.envs.mimicgen.spec import Subtask
@@ -16,6 +14,7 @@ from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.names import check_names, choose, nearest
 from l1flow_agents.rotations import homogeneous
+from l1flow_agents.safe_yaml import UnreadableYaml, one_line, read_yaml
 
 GRIPPER = "gripper"  # a signal that every task has: whether the gripper is told to close
 
@@ -110,9 +109,9 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
         ConfigError: names the file and what is wrong.
     """
     try:
-        given = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected a task file in YAML ({' '.join(str(error).split())})") from None
+        given = read_yaml(path)
+    except (FileNotFoundError, UnreadableYaml) as error:
+        raise ConfigError(f"{path}: expected a task file in YAML ({one_line(error)})") from None
     if not isinstance(given, dict) or not isinstance(given.get("subtasks"), list) or not given["subtasks"]:
         raise ConfigError(f"{path}: expected a mapping with a list of subtasks")
     check_names(given, ["bodies", "choose_every_subtask", "subtasks"], str(path))
