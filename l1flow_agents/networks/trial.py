@@ -30,7 +30,7 @@ def made_and_tried(
             make()
         encoder, network = make()
         with torch.no_grad():
-            observations = {key: torch.zeros(2, n_obs_steps, *shape) for key, shape in shapes.items()}
+            observations = {key: torch.zeros(2, n_obs_steps, *(shape or (1,))) for key, shape in shapes.items()}
             network.eval()(torch.zeros(2, *chunk), torch.zeros(2), encoder.eval()(observations))
         return encoder.train(), network.train()
     except ConfigError as error:
