@@ -1,6 +1,6 @@
 """A training step in bfloat16 against the same step in float32: what `training.precision: auto` goes by.
 
-    python benchmarks/precision.py [--networks NAME ...] [--rounds N] [--threads N] [--device cpu] [--json benchmarks/results/precision.json]
+    python benchmarks/precision.py [--networks NAME ...] [--rounds N] [--json benchmarks/results/precision.json]
 
 Both steps are timed in turn; a ratio is the median of the rounds' ratios. Below 1, bfloat16 is faster.
 """
