@@ -32,11 +32,15 @@ class Actor:
         action_space: spaces.Box,
         device: torch.device,
     ) -> None:
-        self.policy, self.device = policy.to(device).eval().requires_grad_(False), device
+        self.policy, self._device = policy.to(device).eval().requires_grad_(False), device
         self.observation_space, self.action_space = observation_space, action_space
         self.spaces_by_key = keyed_spaces(observation_space)
         chunk = (self.n_action_steps, *action_space.shape)
         self._layout = Layout(self.spaces_by_key, self.n_obs_steps, chunk, action_space.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
 
     @property
     def settings(self) -> AgentSettings:

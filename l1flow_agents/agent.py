@@ -111,7 +111,7 @@ class ChunkAgent(Actor):
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
             network_kwargs=network_kwargs or {},
-            encoder_kwargs=numbered(encoder_kwargs or {}, getattr(getattr(env, "unwrapped", env), "layouts", {})),
+            encoder_kwargs=numbered(encoder_kwargs or {}, layouts_of(env)),
             method_kwargs=method_kwargs or {},
         )
         observation_space, action_space = spaces_of(env)
@@ -155,6 +155,8 @@ class ChunkAgent(Actor):
         if name in SETTINGS:
             check_changeable(self.settings, {name: value})
             raise ConfigError(f"{name} is frozen; agent.with_settings({name}={value!r}) gives an agent with it")
+        if name == "device":
+            raise ConfigError(f"device is fixed; agent.with_settings(device={str(value)!r}) gives an agent there")
         if name == "settings":
             raise ConfigError("settings are frozen; agent.with_settings(...) gives an agent with others")
         super().__setattr__(name, value)
@@ -320,7 +322,7 @@ class ChunkAgent(Actor):
         Raises:
             CheckpointError: nothing there, or it is foreign, truncated, altered or made for other spaces.
         """
-        folder = checkpoint.find(path)
+        picked, folder = pick_device(device), checkpoint.find(path)
         config = checkpoint.read_config(folder)
         try:
             boxes = spaces_from_dict(config["observation_space"])
@@ -328,7 +330,7 @@ class ChunkAgent(Actor):
             action_space = spaces_from_dict({ACTION: config["action_space"]})[ACTION]
             settings = build(AgentSettings, what="agent", settings=config["agent"])
             with outlined():  # names and shapes first: nothing is allocated, read or hashed for what cannot fit
-                agent = cls(env=(observation_space, action_space), device=device, **settings.to_dict())
+                agent = cls(env=(observation_space, action_space), device=picked, **settings.to_dict())
             checkpoint.check_weights(folder, config, agent.policy.kept_state())
             materialize(agent.policy, agent.device)
             agent.provenance = Provenance.from_config(config)
@@ -343,6 +345,14 @@ class ChunkAgent(Actor):
             agent._env = opened(env)
             check_same_spaces(folder, agent.spaces_by_key, agent.action_space, agent._env)
         return agent
+
+
+def layouts_of(env: Any) -> Mapping[str, Any]:
+    """Observation key -> names of its parts, as the environment, or the first of a vector in this process, has them."""
+    inner = getattr(env, "unwrapped", env)
+    envs = getattr(inner, "envs", None)
+    layouts: Mapping[str, Any] = getattr(envs[0].unwrapped if envs else inner, "layouts", {})
+    return layouts
 
 
 L1FlowAgent = ChunkAgent  # the class by the name of its default method
