@@ -99,7 +99,8 @@ def mirror_table(layout: Layout) -> Map:
         signs = np.ones(value.shape[-1])
         signs[flipped[key]] = -1
         exchanged = backwards(value) if key == "robot0_gripper_qpos" else value
-        return exchanged * like(signs, value)
+        result: Numbers = exchanged * like(signs, value)
+        return result
 
     return mirror
 
@@ -120,7 +121,8 @@ def turn(quaternions: Sequence[slice], quarters: int) -> Map:
             other[part] = part.start + np.array([1, 0, 3, 2])
         if isinstance(value, np.ndarray):  # as its own numbers are rounded
             of_own = of_own.astype(value.dtype)
-        return value * like(of_own, value) + value[..., like(other, value)] * like(of_other, value)
+        result: Numbers = value * like(of_own, value) + value[..., like(other, value)] * like(of_other, value)
+        return result
 
     return turned
 
@@ -138,7 +140,8 @@ def shift(layout: Layout, x: float, y: float) -> Map:
         by = np.zeros(value.shape[-1])
         for first in starts[key]:
             by[first : first + 2] = x, y
-        return value + like(by, value)
+        result: Numbers = value + like(by, value)
+        return result
 
     return shifted
 

@@ -60,4 +60,5 @@ def mixed(z: Tensor) -> Tensor:
 
 def shifted(z: Tensor, by: int) -> Tensor:
     """To the right, zeros from the left."""
-    return (z >> by) & (2 ** (64 - by) - 1)
+    right: Tensor = (z >> by) & (2 ** (64 - by) - 1)
+    return right

@@ -115,8 +115,7 @@ class PrefetchedBatches:
         found = self.ahead[1].result()
         self.ahead = step + 1, self.thread.submit(self.gathered, step + 1)
         if self.batch is None:
-            self.batch = Batch(*(_moved(part, self.device) for part in found))
-            return
+            self.batch = empty_like(found, self.device)
         for there, here in zip(_tensors(self.batch), _tensors(found), strict=True):
             there.copy_(here, non_blocking=True)
 
@@ -126,7 +125,8 @@ class PrefetchedBatches:
         found = to_tensors(
             self.windows[self.windows.batch_indices(step, config.batch_size, config.seed)], torch.device("cpu")
         )
-        return Batch({key: pinned(value) for key, value in found.observations.items()}, *map(pinned, found[1:]))
+        observations = {key: pinned(value) for key, value in found.observations.items()}
+        return Batch(observations, pinned(found.actions), pinned(found.valid))
 
     def read(self) -> Batch:
         assert self.batch is not None
@@ -175,12 +175,13 @@ def pinned(tensor: Tensor) -> Tensor:
     return tensor.pin_memory() if torch.cuda.is_available() else tensor
 
 
-def _moved(part: dict[str, Tensor] | Tensor, device: torch.device) -> dict[str, Tensor] | Tensor:
-    if isinstance(part, Tensor):
-        return part.to(device, copy=True)
-    return {key: value.to(device, copy=True) for key, value in part.items()}
+def empty_like(batch: Batch, device: torch.device) -> Batch:
+    observations = {key: torch.empty_like(value, device=device) for key, value in batch.observations.items()}
+    return Batch(
+        observations, torch.empty_like(batch.actions, device=device), torch.empty_like(batch.valid, device=device)
+    )
 
 
 def _tensors(batch: Batch) -> Iterator[Tensor]:
     yield from batch.observations.values()
-    yield from batch[1:]
+    yield from (batch.actions, batch.valid)

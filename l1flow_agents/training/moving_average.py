@@ -20,5 +20,5 @@ class MovingAverage:
         """After gradient step ``step``, counted from 0."""
         decay = min(1 - (1 + step) ** -self.power, 0.9999)
         torch._foreach_lerp_(self._averaged, self._live, 1 - decay)
-        if self._live_buffers:
-            torch._foreach_copy_(self._averaged_buffers, self._live_buffers)  # a running statistic is an average already
+        if self._live_buffers:  # a running statistic is already an average
+            torch._foreach_copy_(self._averaged_buffers, self._live_buffers)

@@ -36,7 +36,8 @@ class GraphedStep:
     """
 
     def __init__(self, step: Step, device: torch.device) -> None:
-        self.step, self.stream, self.calls = step, torch.cuda.Stream(device), 0
+        self.step, self.calls = step, 0
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch says no types here
         self.replay: Step | None = None
 
     def __call__(self) -> Made:
@@ -115,7 +116,7 @@ def renew_generator(device: torch.device) -> None:
 
 @contextmanager
 def same_kernels() -> Iterator[None]:
-    """Convolutions on a GPU by kernels that add in the same order every time, so that a run can be continued exactly."""
+    """Convolutions on a GPU by kernels that add in one order every time, so that a run can be continued exactly."""
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:
