@@ -11,7 +11,7 @@ Then five trainings of five methods at once, which share the card by MPS, and th
 A bare machine needs, beside torch, NumPy, h5py, safetensors, PyYAML, Pillow, SciPy, pandas, matplotlib and OpenCV,
 these wheels (about 25 MB; `pip download --no-deps` them for its Python, `pip install --no-index --no-deps --target`):
 gymnasium Farama-Notifications cloudpickle gym-pusht pymunk pygame shapely cffi pycparser stable-baselines3 zarr donfig
-numcodecs google-crc32c msgpack tqdm imageio pydantic pydantic-core annotated-types typing-inspection typing-extensions
+numcodecs google-crc32c crc32c msgspec tqdm imageio pydantic pydantic-core annotated-types typing-inspection typing-extensions
 packaging. No robosuite, no MuJoCo, no FFmpeg. Then, in the checkout:
 `PYTHONPATH=site:. SDL_VIDEODRIVER=dummy OMP_NUM_THREADS=1 python benchmarks/gpu.py ...`.
 """
@@ -108,7 +108,8 @@ class Bench:
         )
 
     def demonstrations(self, agent: L1FlowAgent) -> Episodes:
-        return open_dataset(self.dataset, list(agent.spaces_by_key))
+        read: Episodes = open_dataset(self.dataset, list(agent.spaces_by_key))
+        return read
 
     def learn(self, agent: L1FlowAgent, steps: int, **settings: Any) -> float:
         """Seconds a step, those of the first fifth apart: kernels are chosen and the graph is captured there."""
@@ -149,7 +150,7 @@ def main() -> None:
         if args.json:
             args.json.write_text(json.dumps(record, indent=1) + "\n")
 
-    keep("networks", [network_row(bench, name) for name in ROWS])
+    keep("networks", [network_row(bench, name) for name in list(ROWS)[: 1 if args.smoke else None]])
     keep("continued_exactly", continued_exactly(bench))
     with shared_gpu(size.workers if args.device != "cpu" else 1):
         keep("five_at_once", list(in_order(partial(train_and_score, bench), AT_ONCE, size.workers)))
@@ -261,9 +262,13 @@ def continued_exactly(bench: Bench) -> bool:
                 folder = RunFolder(Path(path), {**agent.config(), "training": {}})
                 training = Training(agent.policy, demonstrations, steps, config)
                 folder.resume(training)
-                training.run(Logger(None, []), lambda told, stop=stop: told["step"] + 1 < stop, folder.save)
+                training.run(Logger(None, []), partial(goes_on, stop), folder.save)
         ended.append([weight.clone() for weight in agent.policy.state_dict().values()])
     return all(torch.equal(one, other) for one, other in zip(*ended, strict=True))
+
+
+def goes_on(stop: int, told: dict[str, Any]) -> bool:
+    return bool(told["step"] + 1 < stop)
 
 
 def train_and_score(bench: Bench, method: str) -> dict[str, Any]:
