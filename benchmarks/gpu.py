@@ -153,7 +153,8 @@ def main() -> None:
     keep("networks", [network_row(bench, name) for name in list(ROWS)[: 1 if args.smoke else None]])
     keep("continued_exactly", continued_exactly(bench))
     with shared_gpu(size.workers if args.device != "cpu" else 1):
-        keep("five_at_once", list(in_order(partial(train_and_score, bench), AT_ONCE, size.workers)))
+        methods = ["l1flow", "edm"] if args.smoke else list(AT_ONCE)
+        keep("five_at_once", list(in_order(partial(train_and_score, bench), methods, size.workers)))
 
 
 def card(device: str) -> str:

@@ -71,8 +71,14 @@ def test_gpu(run, human_demos, tmp_path):
     assert row["learn_ms"] > 0 and row["eager_ms"] > 0 and row["tflop_per_s"] > 0 and row["graph_ms"] is None
     assert row["times_faster"]["ddpm"] > 2
     methods = {row["method"]: row for row in record["five_at_once"]}
-    assert methods.keys() == {"l1flow", "flow_matching", "ddpm", "edm", "l1_regression"}
+    assert methods.keys() == {"l1flow", "edm"}
     assert all(row["step_ms"] > 0 and 0 <= row["mean_score"] <= 1 for row in methods.values())
+
+
+def test_precision(run, tmp_path):
+    run("precision", "--networks", "mlp (square-state)", "--rounds", 1, "--json", tmp_path / "out.json")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["rows"][0]["ratio"] > 0 and {"avx2", "avx512_bf16", "amx_bf16"} == record["has"].keys()
 
 
 def test_evaluation(run, monkeypatch, tmp_path):
