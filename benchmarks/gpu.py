@@ -11,8 +11,8 @@ Then five trainings of five methods at once, which share the card by MPS, and th
 A bare machine needs, beside torch, NumPy, h5py, safetensors, PyYAML, Pillow, SciPy, pandas, matplotlib and OpenCV,
 these wheels (about 25 MB; `pip download --no-deps` them for its Python, `pip install --no-index --no-deps --target`):
 gymnasium Farama-Notifications cloudpickle gym-pusht pymunk pygame shapely cffi pycparser stable-baselines3 zarr donfig
-numcodecs google-crc32c crc32c msgspec tqdm imageio pydantic pydantic-core annotated-types typing-inspection typing-extensions
-packaging. No robosuite, no MuJoCo, no FFmpeg. Then, in the checkout:
+numcodecs google-crc32c crc32c msgspec tqdm imageio pydantic pydantic-core annotated-types typing-inspection
+typing-extensions packaging. No robosuite, no MuJoCo, no FFmpeg. Then, in the checkout:
 `PYTHONPATH=site:. SDL_VIDEODRIVER=dummy OMP_NUM_THREADS=1 python benchmarks/gpu.py ...`.
 """
 

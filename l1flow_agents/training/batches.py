@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -19,6 +20,7 @@ from l1flow_agents.training.config import TrainingConfig
 
 RESIDENT_SHARE = 0.3  # of the card's free memory that demonstrations may take; five trainings at once leave a sixth
 BLOCK = 4096  # rows that are moved to the card at a time
+AHEAD = 3
 log = logging.getLogger(__name__)
 
 
@@ -101,13 +103,14 @@ class ResidentBatches:
 
 
 class PrefetchedBatches:
-    """Gathered by a thread one step ahead, moved from pinned memory while the step before is still computed."""
+    """Gathered by a thread one step ahead, moved from pinned memory while earlier steps are still computed."""
 
     def __init__(self, windows: ChunkSampler, config: TrainingConfig, device: torch.device) -> None:
         self.windows, self.config, self.device = windows, config, device
         self.thread = ThreadPoolExecutor(1)
         self.ahead: tuple[int, Future[Batch]] | None = None
         self.batch: Batch | None = None
+        self.under_way: deque[torch.cuda.Event] = deque()
 
     def place(self, step: int) -> None:
         if self.ahead is None or self.ahead[0] != step:
@@ -118,6 +121,16 @@ class PrefetchedBatches:
             self.batch = empty_like(found, self.device)
         for there, here in zip(_tensors(self.batch), _tensors(found), strict=True):
             there.copy_(here, non_blocking=True)
+        if self.device.type == "cuda":
+            self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """The host is at most `AHEAD` steps ahead of the GPU, or pinned memory would grow with every step."""
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(self.device))
+        self.under_way.append(event)
+        if len(self.under_way) > AHEAD:
+            self.under_way.popleft().synchronize()
 
     def gathered(self, step: int) -> Batch:
         """In the thread. The allocator of pinned memory keeps it until it was read."""

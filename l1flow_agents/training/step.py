@@ -74,13 +74,13 @@ def warmed_up(step: Step, stream: torch.cuda.Stream) -> tuple[Made, bool]:
 def told_of_waits() -> Iterator[list[warnings.WarningMessage]]:
     """Collects torch's warnings, also of operations that make the host wait."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("warn")
-    try:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")  # which warns of itself, too
+        try:
             yield told
-    finally:
-        torch.cuda.set_sync_debug_mode(before)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 def captured(step: Step, stream: torch.cuda.Stream) -> Step:
@@ -89,11 +89,12 @@ def captured(step: Step, stream: torch.cuda.Stream) -> Step:
     Raises:
         RuntimeError: it cannot be captured.
     """
-    graph = torch.cuda.CUDAGraph()
+    graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(stream.device)
     try:  # another thread may prefetch meanwhile
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             made = step()
     except RuntimeError:
+        torch.cuda.set_stream(current)  # torch leaves the other one
         renew_generator(stream.device)
         raise
     generator = torch.cuda.default_generators[stream.device.index]
