@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-from contextlib import suppress
+import warnings
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -264,6 +266,58 @@ def test_what_cannot_be_captured_is_still_trained(trouble, why, plain, monkeypat
     assert len(caplog.messages) == 1 and why in caplog.messages[0] and "\n" not in caplog.messages[0]
     for one, other in zip(trained().policy.parameters(), graphed.policy.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> Mock:
+    """torch's CUDA calls, written down. What they do only a GPU can show."""
+    fake = Mock(spec=["CUDAGraph", "Generator", *PATCHED])
+    fake.default_generators = [Mock(**{"initial_seed.return_value": 7})]
+    fake.get_sync_debug_mode.return_value = 0
+    fake.stream.return_value = fake.graph.return_value = nullcontext()
+    for name in ("CUDAGraph", *PATCHED):
+        monkeypatch.setattr(torch.cuda, name, getattr(fake, name))
+    monkeypatch.setattr(torch, "Generator", fake.Generator)
+    return fake
+
+
+PATCHED = (
+    *("current_stream", "default_generators", "get_sync_debug_mode", "graph", "set_stream", "set_sync_debug_mode"),
+    *("stream", "synchronize"),
+)
+SIDE = Mock(device=torch.device("cuda:0"))
+SUMS = torch.tensor(3.0), torch.tensor(4.0)
+
+
+def test_a_capture_as_torch_wants_it(cuda):
+    replay = step.captured(lambda: SUMS, SIDE)
+    cuda.graph.assert_called_once_with(cuda.CUDAGraph(), stream=SIDE, capture_error_mode="thread_local")
+    cuda.default_generators[0].manual_seed.assert_called_once_with(7)
+    made = replay()
+    cuda.CUDAGraph().replay.assert_called_once_with()
+    assert made == SUMS and made[0] is not SUMS[0], "a callback may keep the loss, which the next replay overwrites"
+
+
+def test_a_capture_that_fails_leaves_nothing_behind(cuda):
+    with pytest.raises(RuntimeError, match="not permitted"):
+        step.captured(Mock(side_effect=RuntimeError("not permitted")), SIDE)
+    cuda.set_stream.assert_called_once_with(cuda.current_stream())
+    cuda.Generator().manual_seed.assert_called_once_with(7)
+    cuda.default_generators[0].graphsafe_set_state.assert_called_once_with(cuda.Generator().graphsafe_get_state())
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_step_that_waits_is_noticed(waits, cuda, recwarn):
+    def once():
+        if waits:
+            warnings.warn("called a synchronizing CUDA operation (Triggered internally)", stacklevel=1)
+        return SUMS
+
+    assert step.warmed_up(once, SIDE) == (SUMS, waits)
+    assert [one.args for one in cuda.set_sync_debug_mode.call_args_list] == [("warn",), (0,)]
+    SIDE.wait_stream.assert_called_with(cuda.current_stream())
+    cuda.current_stream().wait_stream.assert_called_with(SIDE)
+    assert not recwarn.list
 
 
 def test_a_whole_gradient_step_waits_for_nothing():

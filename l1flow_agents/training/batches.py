@@ -126,7 +126,7 @@ class PrefetchedBatches:
 
     def _keep_pace(self) -> None:
         """The host is at most `AHEAD` steps ahead of the GPU, or pinned memory would grow with every step."""
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch says no types here
         event.record(torch.cuda.current_stream(self.device))
         self.under_way.append(event)
         if len(self.under_way) > AHEAD:
