@@ -24,7 +24,7 @@ from torch import nn
 
 from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.data import ChunkSampler
-from l1flow_agents.training.loop import to_tensors
+from l1flow_agents.training.batches import to_tensors
 
 Row = tuple[str, str, float, float, float, float]  # what, of, target, ratio, seconds of ours and of the floor
 NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> network, its settings, the encoder's

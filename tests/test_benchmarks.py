@@ -63,6 +63,18 @@ def test_methods(run, tmp_path):
     assert rows[0]["ratio"] > 5  # 100 evaluations against 2
 
 
+def test_gpu(run, human_demos, tmp_path):
+    run("gpu", "--dataset", human_demos, "--device", "cpu", "--smoke", "--json", tmp_path / "out.json")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["continued_exactly"] is True
+    [row] = record["networks"]
+    assert row["learn_ms"] > 0 and row["eager_ms"] > 0 and row["tflop_per_s"] > 0 and row["graph_ms"] is None
+    assert row["times_faster"]["ddpm"] > 2
+    methods = {row["method"]: row for row in record["five_at_once"]}
+    assert methods.keys() == {"l1flow", "edm"}
+    assert all(row["step_ms"] > 0 and 0 <= row["mean_score"] <= 1 for row in methods.values())
+
+
 def test_precision(run, tmp_path):
     run("precision", "--networks", "mlp (square-state)", "--rounds", 1, "--json", tmp_path / "out.json")
     record = json.loads((tmp_path / "out.json").read_text())

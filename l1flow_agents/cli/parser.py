@@ -92,8 +92,12 @@ def add_training(command: Command) -> None:
 
 
 def add_machine(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    add_device(sub)
     sub.add_argument("--threads", type=positive, help="CPU threads of torch")
+
+
+def add_device(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 
 
 def add_comparison(command: Command) -> None:
@@ -116,7 +120,8 @@ def add_comparison(command: Command) -> None:
         "--curve", type=int, default=5, metavar="N", help="evaluations while it trains (default: %(default)s)"
     )
     comparison.add_argument("--output", help="folder to continue or to fill (default: runs/compare/ENV)")
-    comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core)")
+    comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core; 5 on a GPU)")
+    add_device(comparison)
     comparison.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
 
 

@@ -66,6 +66,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         n_curve=arguments.curve,
         n_workers=arguments.workers,
         cluster=arguments.cluster,
+        device=arguments.device,
         command=arguments.command_line,
         progress_bar=True,
     )

@@ -73,9 +73,11 @@ class L1Flow(Method):
 
     def training_times(self, n: int, device: torch.device) -> Tensor:
         """(n,) times in [0, 1] by the chosen law."""
-        if self.time == "beta":
-            return torch.distributions.Beta(1.0, 1.5).sample((n,)).to(device)
+        if self.time == "beta" and device.type == "cpu":
+            return torch.distributions.Beta(1.0, 1.5).sample((n,))
         uniform = torch.rand(n, device=device)
+        if self.time == "beta":  # the same law, drawn where no generator of it is
+            return 1 - uniform ** (1 / 1.5)
         if self.time == "uniform":
             return uniform
         logit_normal = torch.randn(n, device=device).sigmoid()
