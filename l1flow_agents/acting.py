@@ -9,6 +9,7 @@ import torch
 from gymnasium import spaces
 
 from l1flow_agents.errors import ConfigError, ObservationError
+from l1flow_agents.noise import standard_normal
 from l1flow_agents.policy import ChunkPolicy, to_tensor
 from l1flow_agents.settings import AgentSettings
 from l1flow_agents.spaces import Observation, keyed_spaces, read_observation
@@ -86,9 +87,10 @@ class Actor:
         counters, chunk = counters.copy(), chunk.copy()
         if episode_start is not None:
             begin_episodes(counters, episode_start)
-        history = remember(history, observations, counters[:, USED] == NOTHING_SEEN)
+        fresh = counters[:, USED] == NOTHING_SEEN
+        history = remember(history, observations, fresh)
 
-        due = (counters[:, USED] == NOTHING_SEEN) | (counters[:, USED] >= self.n_action_steps)
+        due = fresh | (counters[:, USED] >= self.n_action_steps)
         if due.any():
             rows = {key: past[due] for key, past in zip(self.spaces_by_key, history, strict=True)}
             planned = self._plan(rows, self._noise_of(counters[due], deterministic))
@@ -142,9 +144,7 @@ class Actor:
 
     def noise(self, seeds: np.ndarray, plans: np.ndarray) -> np.ndarray:
         """Standard normal (n, horizon, action_dim) float32; row i is a function of ``seeds[i], plans[i]`` alone."""
-        shape = (self.horizon, self.action_space.shape[0])
-        streams = (np.random.Generator(np.random.Philox(key=key)) for key in zip(seeds, plans, strict=True))
-        return np.stack([stream.standard_normal(shape, np.float32) for stream in streams])
+        return standard_normal((self.horizon, self.action_space.shape[0]), seeds, plans)
 
     def initial_state(self, n: int, noise_seeds: np.ndarray | None = None) -> State:
         """The state of ``n`` environments that have seen nothing; ``noise_seeds`` (n,) fixes what they will draw."""
