@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from l1flow_agents.checks import build
 from l1flow_agents.data.normalizer import ACTION, Normalizer
 from l1flow_agents.methods import METHODS
+from l1flow_agents.methods.base import Network
 from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.networks.embedding import KeptTimes
@@ -81,8 +82,11 @@ class ChunkPolicy(nn.Module):
     @torch.inference_mode()
     def plan(self, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped."""
-        chunk = self.method.sample(self._kept_times.current(), noise, self.encode(observations))
-        return self.normalizer.unnormalize(ACTION, chunk)
+        return self.sampled(self._kept_times.current(), observations, noise)
+
+    def sampled(self, network: Network, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
+        """`plan` by whatever stands for the network."""
+        return self.normalizer.unnormalize(ACTION, self.method.sample(network, noise, self.encode(observations)))
 
     def _normalized(self, key: str, value: Tensor) -> Tensor:
         """float32 whatever came: the one place where the environment's and the data's dtypes end."""
