@@ -11,6 +11,7 @@ from gymnasium import spaces
 from l1flow_agents.errors import ConfigError, ObservationError
 from l1flow_agents.noise import standard_normal
 from l1flow_agents.policy import ChunkPolicy, to_tensor
+from l1flow_agents.replaying import ReplayedPlans
 from l1flow_agents.settings import AgentSettings
 from l1flow_agents.spaces import Observation, keyed_spaces, read_observation
 from l1flow_agents.state import EARLIER, NOTHING_SEEN, PLANS, SEED, USED, Layout, State, begin_episodes, remember
@@ -34,6 +35,7 @@ class Actor:
         device: torch.device,
     ) -> None:
         self.policy, self.device = policy.to(device).eval().requires_grad_(False), device
+        self._replayed = ReplayedPlans(self.policy) if device.type == "cuda" else None
         self.observation_space, self.action_space = observation_space, action_space
         self.spaces_by_key = keyed_spaces(observation_space)
         chunk = (self.n_action_steps, *action_space.shape)
@@ -136,8 +138,10 @@ class Actor:
         Returns:
             (n, horizon - n_obs_steps + 1, action_dim), clipped to the action space; row 0 is the action for now.
         """
-        tensors = {key: to_tensor(array, self.device) for key, array in history.items()}
-        chunk = self.policy.plan(tensors, to_tensor(noise, self.device)).cpu().numpy()[:, self.n_obs_steps - 1 :]
+        planner = self._replayed or self.policy
+        where = torch.device("cpu") if self._replayed else self.device  # a recording has buffers of its own
+        tensors = {key: to_tensor(array, where) for key, array in history.items()}
+        chunk = planner.plan(tensors, to_tensor(noise, where)).cpu().numpy()[:, self.n_obs_steps - 1 :]
         if self.action_space.dtype.kind != "f":
             chunk = chunk.round()
         return chunk.clip(self.action_space.low, self.action_space.high)

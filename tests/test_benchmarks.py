@@ -63,6 +63,15 @@ def test_methods(run, tmp_path):
     assert rows[0]["ratio"] > 5  # 100 evaluations against 2
 
 
+def test_export(run, load, monkeypatch, tmp_path):
+    monkeypatch.delitem(load("export").LOADERS, ".onnx")  # of which test_exporting.py makes one, and it takes seconds
+    L1FlowAgent("mlp", gym.make("PushT-v0", obs_type="state"), **SMALL).save(tmp_path / "agent")
+    run("export", "--agents", tmp_path / "agent", "--rounds", 1, "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["file"] for row in rows] == [".pt2"]
+    assert all(0 < row["ratio"] and row["apart"] <= 1e-5 for row in rows)
+
+
 def test_evaluation(run, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no workers: each imports torch
     run("evaluation", "--episodes", 2, "--rounds", 1, "--json", tmp_path / "out.json")

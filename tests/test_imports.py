@@ -18,6 +18,7 @@ LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"data", "envs", "wrappers"},
     {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
     {"policy", "provenance", "state"},
+    {"replaying"},
     {"acting", "checkpoint"},
     {"exporting", "training"},
     {"agent"},
