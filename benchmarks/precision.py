@@ -1,6 +1,6 @@
 """A training step in bfloat16 against the same step in float32: what `training.precision: auto` goes by.
 
-    python benchmarks/precision.py [--rounds N] [--threads N] [--device cpu] [--json benchmarks/results/precision.json]
+    python benchmarks/precision.py [--networks NAME ...] [--rounds N] [--json benchmarks/results/precision.json]
 
 Both steps are timed in turn; a ratio is the median of the rounds' ratios. Below 1, bfloat16 is faster.
 """
@@ -49,6 +49,7 @@ NETWORKS: dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
@@ -57,7 +58,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     rows = []
-    for name, (network, space, settings, batch_size) in NETWORKS.items():
+    for name in args.networks:
+        network, space, settings, batch_size = NETWORKS[name]
         agent = L1FlowAgent(network, (space, ACTION), device=args.device, **settings)
         step = training_step(agent, batch_size)
         ratio, coarse, exact = compare(partial(step, torch.bfloat16), partial(step, torch.float32), args.rounds)

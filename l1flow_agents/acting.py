@@ -92,8 +92,9 @@ class Actor:
         fresh = counters[:, USED] == NOTHING_SEEN
         history = remember(history, observations, fresh)
 
-        due = fresh | (counters[:, USED] >= self.n_action_steps)
-        if due.any():
+        waiting = fresh | (counters[:, USED] >= self.n_action_steps)
+        if waiting.any():
+            due = slice(None) if waiting.all() else waiting  # a slice copies nothing
             rows = {key: past[due] for key, past in zip(self.spaces_by_key, history, strict=True)}
             planned = self._plan(rows, self._noise_of(counters[due], deterministic))
             chunk[due] = planned[:, : self.n_action_steps]

@@ -61,7 +61,9 @@ def export(actor: Actor, path: str | os.PathLike[str], format: str | None, metad
     path = Path(path)
     kind = SUFFIXES.get(path.suffix) if format is None else format
     if kind not in WRITERS:
-        raise ConfigError(f"export: expected a file .onnx or .pt2, or format onnx or torch, got {path.name} and {format}")
+        raise ConfigError(
+            f"export: expected a file .onnx or .pt2, or format onnx or torch, got {path.name} and {format}"
+        )
     described = json.dumps({**signature(actor), **metadata})
     with _quiet():
         program = traced(actor)
@@ -73,8 +75,10 @@ def export(actor: Actor, path: str | os.PathLike[str], format: str | None, metad
 
 def signature(actor: Actor) -> dict[str, Any]:
     """What a program must know to feed the file: inputs, and what to do with the output."""
-    keys = {key: (box.shape, np.dtype(kept_dtype(box)).name) for key, box in actor.spaces_by_key.items()}
-    inputs = {key: {"shape": ["batch", actor.n_obs_steps, *shape], "dtype": dtype} for key, (shape, dtype) in keys.items()}
+    inputs = {
+        key: {"shape": ["batch", actor.n_obs_steps, *box.shape], "dtype": np.dtype(kept_dtype(box)).name}
+        for key, box in actor.spaces_by_key.items()
+    }
     size = actor.action_space.shape[0]
     noise = {"shape": ["batch", actor.horizon, size], "dtype": "float32"}
     return {
@@ -119,9 +123,7 @@ def inputs(actor: Actor, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     return history, actor.noise(np.arange(n), np.zeros(n, np.int64))
 
 
-def _write_onnx(
-    program: torch.export.ExportedProgram, path: Path, names: list[str], described: str
-) -> Runner:
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, names: list[str], described: str) -> Runner:
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's exporter needs it, and says so less plainly
@@ -135,9 +137,7 @@ def _write_onnx(
     return lambda history, noise: session.run(None, {**history, "noise": noise})[0]
 
 
-def _write_torch(
-    program: torch.export.ExportedProgram, path: Path, names: list[str], described: str
-) -> Runner:
+def _write_torch(program: torch.export.ExportedProgram, path: Path, names: list[str], described: str) -> Runner:
     torch.export.save(program, path, extra_files={f"{METADATA}.json": described})
     module = torch.export.load(path).module()
 

@@ -203,5 +203,6 @@ def spaces_from_dict(record: Mapping[str, Mapping[str, Any]]) -> dict[str, space
 
 def _box(record: Mapping[str, Any]) -> spaces.Box:
     shape, dtype = tuple(record["shape"]), np.dtype(record["dtype"])
-    low, high = (np.broadcast_to(np.asarray(record[side], dtype), shape) for side in ("low", "high"))
+    with np.errstate(over="ignore"):  # a bound beyond float32 is infinite
+        low, high = (np.broadcast_to(np.asarray(record[side], dtype), shape) for side in ("low", "high"))
     return spaces.Box(low, high, shape, dtype.type)

@@ -72,6 +72,12 @@ def test_export(run, load, monkeypatch, tmp_path):
     assert all(0 < row["ratio"] and row["apart"] <= 1e-5 for row in rows)
 
 
+def test_precision(run, tmp_path):
+    run("precision", "--networks", "mlp (square-state)", "--rounds", 1, "--json", tmp_path / "out.json")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["rows"][0]["ratio"] > 0 and {"avx2", "avx512_bf16", "amx_bf16"} == record["has"].keys()
+
+
 def test_evaluation(run, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no workers: each imports torch
     run("evaluation", "--episodes", 2, "--rounds", 1, "--json", tmp_path / "out.json")

@@ -16,7 +16,7 @@ from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.experiments import Experiment, config_names, new_agent, read_experiment, run_experiment
 from l1flow_agents.experiments.describe import described_settings
 from l1flow_agents.networks import ObservationEncoder
-from l1flow_agents.networks.trial import check_network
+from l1flow_agents.networks.trial import made_and_tried
 from l1flow_agents.training.precision import decide
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -44,7 +44,7 @@ def tiny(*overrides: str) -> Experiment:
 
 
 def test_500_wrong_values_are_read_or_refused_in_one_line(tmp_path):
-    spec = importlib.util.spec_from_file_location("campaign_configs", BENCHMARKS / "campaign_configs.py")
+    spec = importlib.util.spec_from_file_location("campaign_configs", BENCHMARKS / "campaigns" / "configs.py")
     campaign = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(campaign)
     assert campaign.attempt(campaign.GOOD, tmp_path) == "accepted", "or nothing below means anything"
@@ -120,7 +120,7 @@ def test_sizes_that_make_no_network(make_agent, network, settings, reason):
         make_agent(network, network_kwargs=settings)
 
 
-def test_a_network_is_tried_out_before_it_gets_memory():
+def test_a_network_is_tried_out_before_anybody_relies_on_it():
     class Deaf(torch.nn.Module):
         def __init__(self, cond_dim: int) -> None:
             super().__init__()
@@ -134,7 +134,7 @@ def test_a_network_is_tried_out_before_it_gets_memory():
         return encoder, Deaf(encoder.cond_dim)
 
     with pytest.raises(ConfigError, match="deaf: these settings make no network: "):
-        check_network(make, {"pos": (3,)}, 2, (16, 3), "deaf")
+        made_and_tried(make, {"pos": (3,)}, 2, (16, 3), "deaf")
 
 
 def test_several_mistakes_come_in_one_message(folder):

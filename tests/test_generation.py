@@ -25,13 +25,8 @@ pytest.importorskip("robosuite", reason="the simulator of these tasks is not ins
 from test_replay import contents, left_behind, wait_for
 
 from l1flow_agents.cli import main
-from l1flow_agents.data.robomimic_hdf5 import (
-    RobomimicWriter,
-    demo_names,
-    read_demo,
-    read_env_args,
-    read_robomimic_hdf5,
-)
+from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args, read_robomimic_hdf5
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstrations.collection import collect
 from l1flow_agents.demonstrations.generation import generate, read_task_spec
 from l1flow_agents.demonstrations.generation.generate import RECIPE, check_recipe

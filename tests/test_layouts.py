@@ -40,8 +40,7 @@ def test_every_environment_has_a_layout():
 @pytest.mark.parametrize("name", config_names())
 def test_names_in_configurations_are_the_numbers_of_before(name):
     experiment = read_experiment(name)
-    settings = experiment["agent"].get("encoder_kwargs", {})
-    found = numbered(settings, {"object": LAYOUTS[experiment["env"]]})
+    found = numbered(experiment.agent.encoder_kwargs, {"object": LAYOUTS[experiment.env]})
     assert found.get("quaternions", {}).get("object", []) == QUATERNIONS.get(name, [])
     assert found.get("turns", {}).get("object", []) == TURNS.get(name, [])
 

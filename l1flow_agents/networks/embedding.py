@@ -53,7 +53,7 @@ class KeptTimes:
         return KeptTimes, (self.network,)  # a copy has weights of its own
 
     def current(self) -> KeptTimes:
-        """This one, to be asked for at the begin of every plan: what other weights made is forgotten."""
+        """Itself, asked for at the begin of every plan: what other weights made is forgotten."""
         made_with = [torch.is_autocast_enabled("cpu")]
         for layer in self._layers:
             for weight in layer._parameters.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -10,14 +11,17 @@ from torch import nn
 from l1flow_agents.building import outlined
 from l1flow_agents.errors import ConfigError
 
+Encoder = TypeVar("Encoder", bound=nn.Module)
+Network = TypeVar("Network", bound=nn.Module)
+
 
 def made_and_tried(
-    make: Callable[[], tuple[nn.Module, nn.Module]],
+    make: Callable[[], tuple[Encoder, Network]],
     shapes: Mapping[str, tuple[int, ...]],
     n_obs_steps: int,
     chunk: tuple[int, int],
     what: str,
-) -> tuple[nn.Module, nn.Module]:
+) -> tuple[Encoder, Network]:
     """``make()``, an encoder of observations with ``shapes`` and a network of chunks (horizon, action_dim).
 
     Raises:
@@ -30,7 +34,7 @@ def made_and_tried(
             make()
         encoder, network = make()
         with torch.no_grad():
-            observations = {key: torch.zeros(2, n_obs_steps, *shape) for key, shape in shapes.items()}
+            observations = {key: torch.zeros(2, n_obs_steps, *(shape or (1,))) for key, shape in shapes.items()}
             network.eval()(torch.zeros(2, *chunk), torch.zeros(2), encoder.eval()(observations))
         return encoder.train(), network.train()
     except ConfigError as error:

@@ -1,6 +1,6 @@
 """Wrong values in configurations: how many end in one line, how many pass, how many in a traceback.
 
-    python benchmarks/campaign_configs.py [--cases N] [--seed N] [--json benchmarks/results/campaign_configs.json]
+    python benchmarks/campaigns/configs.py [--cases N] [--seed N] [--json benchmarks/results/campaign_configs.json]
 
 A case is a good configuration in which a leaf or a branch is replaced by a random value of a wrong type, size or sign.
 It is read and its agent built, as `l1flow train` does; only the training itself is left out.
