@@ -3,8 +3,8 @@
     python benchmarks/export.py [--agents pusht-state ...] [--json benchmarks/results/export.json]
 
 Each agent is written as ONNX and as torch.export's file, run from there on inputs of a batch of one and compared with
-`plan`; both sides are timed in turn, on one thread, in seconds of the processor, which what else the machine does hardly
-touches. A ratio is the median of the rounds' ratios to `predict_chunk`.
+`plan`; both sides are timed in turn, on one thread, in seconds of the processor, which other work hardly touches.
+A ratio is the median of the rounds' ratios to `predict_chunk`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from l1flow_agents.exporting import inputs
 from l1flow_agents.files import write_atomically
 
 AGENTS = ["pusht-state", "square-state", "lift-image"]
-UNTRAINED = {
+UNTRAINED: dict[str, tuple[str, dict[str, Any]]] = {
     "unet (64, 128, 256)": ("unet", {"dims": (64, 128, 256)}),
     "transformer (192 x 6)": ("transformer", {"width": 192, "depth": 6}),
 }

@@ -82,7 +82,7 @@ class _Recording:
 
 def captured(compute: Callable[[], Tensor], device: torch.device) -> tuple[Callable[[], None], Tensor]:
     """What does again all that ``compute`` does on the GPU, and the tensor that then holds the result."""
-    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     with torch.cuda.device(device):
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -94,6 +94,6 @@ def captured(compute: Callable[[], Tensor], device: torch.device) -> tuple[Calla
 
     def replay() -> None:
         with torch.cuda.device(device):
-            graph.replay()  # type: ignore[no-untyped-call]
+            graph.replay()
 
     return replay, result

@@ -69,7 +69,7 @@ def test_export(run, load, monkeypatch, tmp_path):
     run("export", "--agents", tmp_path / "agent", "--rounds", 1, "--json", tmp_path / "out.json")
     rows = json.loads((tmp_path / "out.json").read_text())["rows"]
     assert [row["file"] for row in rows] == [".pt2"]
-    assert all(0 < row["ratio"] and row["apart"] <= 1e-5 for row in rows)
+    assert all(row["ratio"] > 0 and row["apart"] <= 1e-5 for row in rows)
 
 
 def test_precision(run, tmp_path):

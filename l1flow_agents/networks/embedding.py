@@ -54,10 +54,11 @@ class KeptTimes:
 
     def current(self) -> KeptTimes:
         """Itself, asked for at the begin of every plan: what other weights made is forgotten."""
-        made_with = [torch.is_autocast_enabled("cpu")]
+        made_with = [int(torch.is_autocast_enabled("cpu"))]
         for layer in self._layers:
-            for weight in layer._parameters.values():
-                made_with += weight.data_ptr(), weight._version
+            for weight in layer._parameters.values():  # `parameters()` takes ten times as long
+                if weight is not None:
+                    made_with += weight.data_ptr(), weight._version
         if made_with != self._made_with or len(self._kept) >= MOST_KEPT:
             self._kept, self._made_with = {}, made_with
         return self
