@@ -21,8 +21,8 @@ SPACE_KEYS = 1000
 FEW = 1024
 """What memory or time is multiplied by: steps of a chunk, of a history or of a sampler, blocks of a network."""
 
-WEIGHTS = 2_000_000_000
-"""Numbers in a network: 8 GB. The largest published U-Net of Diffusion Policy has 0.3 * 10**9."""
+WEIGHTS = 1_000_000_000
+"""Numbers in a network: 4 GB. The largest published U-Net of Diffusion Policy has 0.3 * 10**9."""
 BUFFERS = 25_000_000
 """Of these, constants and normalisers: 100 MB."""
 TENSORS = 5000
