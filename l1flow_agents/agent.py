@@ -310,6 +310,23 @@ class ChunkAgent(Actor):
         """Write the checkpoint folder ``path``, replacing one that is there; ``half`` stores weights in float16."""
         checkpoint.save_agent(checkpoint.without_suffix(path), self.config(), self.policy, half)
 
+    def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        """Write the plan for programs without this library: normaliser, encoder and all evaluations in one file.
+
+        Its inputs are the history of each observation (batch, n_obs_steps, *shape) and noise (batch, horizon,
+        action_dim), its output what `plan` returns. The file is run and compared with the agent before it is there.
+
+        Args:
+            format: ``onnx`` (needs the extra ``export``) or ``torch`` (``torch.export``); by default what the suffix
+                says, ``.onnx`` or ``.pt2``.
+
+        Raises:
+            ConfigError: neither of them, or the method draws noise while it samples.
+        """
+        from l1flow_agents.exporting import export  # what it imports takes a second
+
+        export(self, path, format, {"env_id": self.env_id, "method": self.settings.method, "versions": versions()})
+
     @classmethod
     def load(
         cls, path: str | os.PathLike[str], env: EnvOrSpaces | None = None, device: str | torch.device = "auto"

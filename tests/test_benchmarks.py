@@ -75,6 +75,15 @@ def test_gpu(run, human_demos, tmp_path):
     assert all(row["step_ms"] > 0 and 0 <= row["mean_score"] <= 1 for row in methods.values())
 
 
+def test_export(run, load, monkeypatch, tmp_path):
+    monkeypatch.delitem(load("export").LOADERS, ".onnx")  # of which test_exporting.py makes one, and it takes seconds
+    L1FlowAgent("mlp", gym.make("PushT-v0", obs_type="state"), **SMALL).save(tmp_path / "agent")
+    run("export", "--agents", tmp_path / "agent", "--rounds", 1, "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["file"] for row in rows] == [".pt2"]
+    assert all(row["ratio"] > 0 and row["apart"] <= 1e-5 for row in rows)
+
+
 def test_precision(run, tmp_path):
     run("precision", "--networks", "mlp (square-state)", "--rounds", 1, "--json", tmp_path / "out.json")
     record = json.loads((tmp_path / "out.json").read_text())

@@ -463,9 +463,7 @@ def test_saving_never_deletes_what_is_no_checkpoint(make_agent, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "notes.txt").write_text("ten years")
-    with pytest.raises(
-        CheckpointError, match="expected a new name, an empty folder or a checkpoint to replace"
-    ):
+    with pytest.raises(CheckpointError, match="expected a new name, an empty folder or a checkpoint to replace"):
         make_agent("mlp").save(target)
     assert (tmp_path / "thesis" / "notes.txt").read_text() == "ten years"
 

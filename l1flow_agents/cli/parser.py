@@ -14,7 +14,7 @@ from l1flow_agents.cli.demonstrations import (
     run_info,
     run_replay,
 )
-from l1flow_agents.cli.score import run_eval, run_rollout
+from l1flow_agents.cli.score import run_eval, run_export, run_rollout
 from l1flow_agents.cli.train import run_compare, run_distill, run_train, settings_help
 from l1flow_agents.seeds import COLLECTION_SEED, GENERATION_SEED, TEST_SEED
 
@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
   l1flow distill runs/ddpm/agent --method onedp --config pusht-state   one pass from a trained DDPM
   l1flow compare --env PushT-v0 --methods l1flow ddpm l1_regression --seeds 0 1 2
+  l1flow export pusht-state -o pusht.onnx        its plan as one file for other programs
   l1flow info                                    versions, environments, agents
 """
 Run = Callable[[argparse.Namespace], int]
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add_training(command)
     add_comparison(command)
     add_scoring(command)
+    add_export(command)
     add_demonstrations(command)
     return top
 
@@ -146,6 +148,12 @@ def add_scoring(command: Command) -> None:
     rollout.add_argument("--films", type=positive, default=4, help="episodes to film (default: %(default)s)")
     rollout.add_argument("--grid", action="store_true", help="one film with all of them")
     rollout.add_argument("--overlay", action="store_true", help="draw the plan")
+
+
+def add_export(command: Command) -> None:
+    export = command("export", run_export, "Write an agent's plan as one file, for programs without this library.")
+    export.add_argument("agent", help="checkpoint folder, published name, or Hub id")
+    export.add_argument("-o", "--output", required=True, metavar="FILE", help=".onnx, or .pt2 for torch.export")
 
 
 def add_demonstrations(command: Command) -> None:

@@ -1,4 +1,4 @@
-"""``l1flow eval`` and ``rollout``."""
+"""``l1flow eval``, ``rollout`` and ``export``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def run_rollout(arguments: argparse.Namespace) -> int:
         return 2
     video = VideoRecorder(arguments.output, range(arguments.films), grid=arguments.grid, overlay=arguments.overlay)
     return _evaluate(arguments, arguments.agent or default_agent(arguments.env), video)
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.agent import L1FlowAgent
+
+    L1FlowAgent.load(arguments.agent, device="cpu").export(arguments.output)
+    print(arguments.output)
+    return 0
 
 
 def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:

@@ -91,7 +91,7 @@ class Consistency(Method):
             if noise is not None and k:
                 sigma = levels[N_BINS * k // self.n_steps]
                 x = x + sigma * noise.draw()[0]
-            here = x.new_full((len(x),), sigma)
+            here = x.new_full((x.shape[0],), sigma)
             x = self.jump(network, x, here, torch.zeros_like(here), cond)
         return x
 

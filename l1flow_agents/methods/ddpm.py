@@ -68,7 +68,7 @@ class DDPM(Method):
         fresh = noises(x0) if self.sampler == "ddpm" else None
         for level in range((self.n_steps - 1) * stride, -1, -stride):
             now, before = kept[level], kept[level - stride] if level else 1.0
-            noise = network(x, x.new_full((len(x),), level / N_LEVELS), cond)
+            noise = network(x, x.new_full((x.shape[0],), level / N_LEVELS), cond)
             x1 = ((x - math.sqrt(1 - now) * noise) / math.sqrt(now)).clamp_(-1, 1)
             if fresh is None:  # eq. 12 with sigma = 0
                 x = math.sqrt(before) * x1 + math.sqrt(1 - before) * noise

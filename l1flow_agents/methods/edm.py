@@ -50,8 +50,8 @@ class EDM(Method):
         x = SIGMA_MAX * x0
         levels = karras(self.n_steps)
         for sigma, after in pairwise(levels):
-            x = heun(network, x, x.new_full((len(x),), sigma), x.new_full((len(x),), after), cond)
-        last = x.new_full((len(x),), levels[-1])
+            x = heun(network, x, x.new_full((x.shape[0],), sigma), x.new_full((x.shape[0],), after), cond)
+        last = x.new_full((x.shape[0],), levels[-1])
         return euler(network, x, last, torch.zeros_like(last), cond)[0]  # to level 0: of first order, and lands on D
 
 

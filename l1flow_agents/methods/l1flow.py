@@ -86,12 +86,12 @@ class L1Flow(Method):
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         if self.sampler == "euler":
             return self._euler(network, x0, cond)
-        x_mid = torch.lerp(x0, network(x0, x0.new_zeros(len(x0)), cond), self.t_mid)
-        return network(x_mid, x0.new_full((len(x0),), self.t_mid), cond)
+        x_mid = torch.lerp(x0, network(x0, x0.new_zeros(x0.shape[0]), cond), self.t_mid)
+        return network(x_mid, x0.new_full((x0.shape[0],), self.t_mid), cond)
 
     def _euler(self, network: Network, x: Tensor, cond: Tensor) -> Tensor:
         for k in range(self.n_steps):
             # v / n = (f - x) / (1 - k/n) / n = (f - x) / (n - k); the last step lands on f itself
-            f = network(x, x.new_full((len(x),), k / self.n_steps), cond)
+            f = network(x, x.new_full((x.shape[0],), k / self.n_steps), cond)
             x = torch.lerp(x, f, 1 / (self.n_steps - k))
         return x
