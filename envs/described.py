@@ -34,7 +34,7 @@ def check_described(env_args: Mapping[str, Any] | None, source: str, env: Any) -
     wanted = from_env_args(own)
     try:
         given = from_env_args(dict(env_args))
-    except (ConfigError, AttributeError, KeyError, TypeError) as error:
+    except ConfigError as error:
         raise DatasetError(f"{source}: not demonstrations for {own['env_name']}: {error}") from error
     differing = [
         f"{name} is {given[name]!r}, the environment's {wanted[name]!r}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from l1flow_agents.envs.robosuite_internals import robosuite
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.names import shown
 from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 
 CONTROL_FREQ = 20  # actions a second
@@ -63,12 +64,16 @@ def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
     """The arguments of `RobosuiteEnv` that ``env_args`` (v0.1, v1.4.1 or v1.5) amount to.
 
     Raises:
-        ConfigError: not this library's robots, controllers or control rates.
+        ConfigError: damaged, or not this library's robots, controllers or control rates.
     """
-    name, given = str(env_args.get("env_name")), env_args.get("env_kwargs", {})
-    controller = given.get("controller_configs") or {}
-    arm = controller.get("body_parts", {}).get("right", controller)  # robosuite < 1.5 has the arm's settings flat
-    two_arms = len(given.get("robots", ())) == 2
+    name = env_args.get("env_name")
+    if not isinstance(name, str):
+        raise ConfigError(f"env_args: env_name must be text, got {shown(name)}")
+    given = _mapping(env_args, "env_kwargs", name)
+    controller = _mapping(given, "controller_configs", name)
+    parts = _mapping(controller, "body_parts", name)
+    arm = _mapping(parts, "right", name) if "right" in parts else controller  # robosuite < 1.5: the arm's, flat
+    two_arms = given.get("robots") == ["Panda"] * 2
     # robosuite 1.5 reads input_type and ignores control_delta, which older ones read
     absolute = arm["input_type"] == "absolute" if "input_type" in arm else arm.get("control_delta", True) is False
     # robosuite's own default is the base's frame; one arm's base is not turned, so deltas are the same in both
@@ -90,15 +95,29 @@ def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"env_args of {name}: {key} must be {' or '.join(map(repr, allowed))}, got {value!r}")
     settings: dict[str, Any] = {"control": "absolute" if absolute else "delta", "obs_type": "state"}
     if given.get("use_camera_obs"):
-        settings.update(obs_type="image", cameras=_listed(given["camera_names"]), image_size=_image_size(name, given))
+        settings.update(obs_type="image", cameras=_cameras(name, given), image_size=_image_size(name, given))
     return settings
 
 
-def _image_size(name: str, given: dict[str, Any]) -> int:
-    sizes = {*_listed(given["camera_heights"]), *_listed(given["camera_widths"])}
-    if len(sizes) != 1:
-        raise ConfigError(f"env_args of {name}: images must be square and of one size, got {sorted(sizes)}")
-    return int(sizes.pop())
+def _mapping(holder: Mapping[str, Any], key: str, name: str) -> Mapping[str, Any]:
+    value = holder.get(key)
+    if not isinstance(value, Mapping | None):
+        raise ConfigError(f"env_args of {name}: {key} must be a mapping, got {shown(value)}")
+    return value or {}
+
+
+def _cameras(name: str, given: Mapping[str, Any]) -> list[str]:
+    cameras = _listed(given.get("camera_names"))
+    if not all(isinstance(camera, str) for camera in cameras):
+        raise ConfigError(f"env_args of {name}: camera_names must be names, got {shown(cameras)}")
+    return cameras
+
+
+def _image_size(name: str, given: Mapping[str, Any]) -> int:
+    sizes = [*_listed(given.get("camera_heights")), *_listed(given.get("camera_widths"))]
+    if not sizes or not isinstance(sizes[0], int) or any(size != sizes[0] for size in sizes):
+        raise ConfigError(f"env_args of {name}: images must be square and of one size, got {shown(sizes)}")
+    return sizes[0]
 
 
 def _listed(value: Any) -> list[Any]:

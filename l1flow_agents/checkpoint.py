@@ -84,7 +84,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = read_yaml(path)
     except FileNotFoundError:
-        raise CheckpointError(f"{folder}: not a checkpoint, {CONFIG} is missing") from None
+        raise CheckpointError(f"{folder}: not a checkpoint, {CONFIG} is missing{inside(folder)}") from None
     except UnreadableYaml as error:
         raise CheckpointError(f"{path}: not readable as plain YAML ({error})") from None
     if not isinstance(config, dict) or "format" not in config:
@@ -101,6 +101,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: expected env with an id and kwargs, found {quoted(env)}")
     if ":" in (env["id"] or ""):  # gym.make would import the module before the colon
         raise CheckpointError(f"{path}: expected the id of an environment, found {quoted(env['id'])}")
+    for part in ("training", "teacher"):
+        steps = config.get(part, {}).get("steps_done", 0)
+        if type(steps) is not int or steps < 0:
+            raise CheckpointError(f"{path}: expected {part}.steps_done as a whole number >= 0, found {quoted(steps)}")
     return translated(config)
 
 
@@ -151,8 +155,14 @@ def find(name: str | os.PathLike[str]) -> Path:
         raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
     if is_hub_id:
         return _from_hub(text)
-    hint = nearest(text, zoo.names())
+    hint = "" if {"/", "\\", "~", "."} & set(text) else nearest(text, zoo.names())  # for names, not for paths
     raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
+
+
+def inside(folder: Path) -> str:
+    """``"; did you mean 'runs/lift/agent'?"`` where ``folder`` is that of a training; otherwise an empty string."""
+    agent = folder / "agent"
+    return f"; did you mean {str(agent)!r}?" if (agent / CONFIG).is_file() else ""
 
 
 def as_name(name: object) -> str:

@@ -86,7 +86,7 @@ class Registry(Mapping[str, T]):
             return known
         try:
             thing = known.load()
-        except Exception as error:  # whatever a foreign module raises while it is imported
+        except (Exception, SystemExit) as error:  # whatever a foreign module raises while it is imported
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ConfigError(f"{self.what} {name!r} of {_origin(known)} cannot be imported ({reason})") from error
         self._things[name] = checked = self._checked(name, thing)

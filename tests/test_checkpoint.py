@@ -23,8 +23,9 @@ from gymnasium import spaces
 from safetensors.torch import load_file, save_file
 
 from l1flow_agents import L1FlowAgent, checkpoint, files, zoo
+from l1flow_agents.cli.describe import describe
 from l1flow_agents.env_description import EnvDescription
-from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.errors import CheckpointError, ConfigError, DatasetError
 
 ODD = spaces.Dict(
     {
@@ -277,6 +278,13 @@ def test_nonsense_in_the_config(saved, key, value):
     load_error(saved)
 
 
+@pytest.mark.parametrize("part", ["training", "teacher"])
+@pytest.mark.parametrize("steps", [-1, 2.5, "ten", None, True])
+def test_steps_that_cannot_have_been_done(saved, part, steps):
+    edit_config(saved, **{part: {"steps_done": steps}})
+    assert f"expected {part}.steps_done as a whole number >= 0, found" in load_error(saved)
+
+
 @pytest.mark.parametrize("key", ["agent", "observation_space", "action_space", "env", "weights_sha256", "format"])
 def test_key_missing_in_the_config(saved, key):
     config = yaml.safe_load((saved / "config.yaml").read_text())
@@ -333,6 +341,19 @@ def test_bundled_name(bundled):
 def test_unknown_name_suggests(bundled):
     message = load_error("agnet")
     assert "published agents are ['agent', " in message and "did you mean 'agent'?" in message
+
+
+@pytest.mark.parametrize("path", ["./agnet", "runs/x/agent", "agent.hdf5", "~agnet", "runs\\agent"])
+def test_a_path_gets_no_suggestion_of_a_name(bundled, path):
+    message = load_error(path)
+    assert "no checkpoint folder" in message and "did you mean" not in message
+
+
+def test_the_folder_of_a_training_points_to_its_agent(saved):
+    assert load_error(saved.parent).endswith(f"config.yaml is missing; did you mean {str(saved)!r}?")
+    with pytest.raises(DatasetError) as caught:
+        describe(str(saved.parent))
+    assert str(caught.value).endswith(f"nor a checkpoint folder; did you mean {str(saved)!r}?")
 
 
 def test_a_path_that_is_not_there(tmp_path):

@@ -317,6 +317,20 @@ def test_a_format_of_ones_own(tmp_path, monkeypatch):
         FORMATS.register("text")(formats.Format("another", text.detect, text.read, text.describe))
 
 
+@pytest.mark.parametrize("error", [OSError("two\nlines"), SystemExit("two lines")])
+def test_a_format_that_fails_to_tell_is_one_line_and_the_rest_works(replay, monkeypatch, caplog, error):
+    def detect(path):
+        raise error
+
+    monkeypatch.setattr(FORMATS, "_things", dict(FORMATS._things))
+    formats._blame.cache_clear()
+    FORMATS.register("broken")(formats.Format("broken rows", detect, open_dataset, dict))
+    assert open_dataset(replay).n_steps == formats.describe_dataset(replay)["steps"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    kind = type(error).__name__
+    assert line == f"left out: data format 'broken rows' cannot tell what is its own ({kind}: two lines)"
+
+
 # ---- actions --------------------------------------------------------------------------------------------------------
 
 METRES = spaces.Box(np.float32([-1, 0]), np.float32([1, 2]), dtype=np.float32)
@@ -378,7 +392,7 @@ ROWS = np.zeros((5, 2), np.float32)
         ({"a": ROWS[:4]}, ROWS, [5], "'a' has 4 rows, expected 5"),
         ({"a": ROWS}, ROWS, [2.0, 5.0], "episode ends must be whole numbers, found float64"),
         ({"a": ROWS}, ROWS, np.array([5, 2], np.uint64), "episode 1 is empty"),
-        (ROWS, ROWS, [5], "at least one observation key, found ndarray"),
+        (ROWS, ROWS, [5], "found ndarray; a single array of observations is {'observation': array}"),
         ({"a": ROWS.astype(complex)}, ROWS, [5], "'a': expected rows of numbers, found type complex64|complex128"),
         ({"a": ROWS.astype(object)}, ROWS, [5], "'a': expected rows of numbers, found type object"),
         ({"a": [[1], [1, 2]]}, ROWS, [5], "'a' is no array"),

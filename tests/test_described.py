@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from l1flow_agents import Episodes, L1FlowAgent
-from l1flow_agents.errors import DatasetError
+from l1flow_agents.errors import ConfigError, DatasetError
 
 pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
 
@@ -47,7 +47,7 @@ def test_the_same_environment_trains_without_a_word():
         ({"control": "absolute"}, {}, r"control is 'absolute', the environment's 'delta'"),
         ({"env_id": "Can-v0"}, {}, r"env_name is 'PickPlaceCan', the environment's 'Lift'"),
         ({}, {"type": 2}, r"not demonstrations for Lift: env_args of Lift: type must be 1, got 2"),
-        ({}, {"env_kwargs": "none"}, r"not demonstrations for Lift: "),
+        ({}, {"env_kwargs": "none"}, r"not demonstrations for Lift: env_args of Lift: env_kwargs must be a mapping"),
     ],
 )
 def test_another_environment_is_refused_in_one_line(made, changes, reason):
@@ -56,6 +56,38 @@ def test_another_environment_is_refused_in_one_line(made, changes, reason):
         learn(env(), demos)
     assert "\n" not in str(caught.value)
     learn(env(), dataclasses.replace(demos, env_args=None))  # who knows better says so
+
+
+CAMERAS = {"use_camera_obs": True, "camera_names": ["a"], "camera_heights": [84], "camera_widths": [84]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"env_name": None}, "env_args: env_name must be text, got None"),
+        ({"env_kwargs": 5}, "env_args of Lift: env_kwargs must be a mapping, got 5"),
+        ({"controller_configs": "OSC"}, "controller_configs must be a mapping, got 'OSC'"),
+        ({"controller_configs": {"body_parts": []}}, r"body_parts must be a mapping, got \[\]"),
+        ({"controller_configs": {"body_parts": {"right": 1}}}, "right must be a mapping, got 1"),
+        ({"controller_configs": None}, "controller type must be 'OSC_POSE', got None"),
+        ({"robots": 5}, r"robots must be \['Panda'\] or .*, got 5"),
+        ({**CAMERAS, "camera_names": [["a"]]}, r"camera_names must be names, got \[\['a'\]\]"),
+        ({**CAMERAS, "camera_names": None}, r"camera_names must be names, got \[None\]"),
+        ({**CAMERAS, "camera_heights": ["x"]}, r"images must be square and of one size, got \['x', 84\]"),
+        ({**CAMERAS, "camera_widths": [[]]}, r"images must be square and of one size, got \[84, \[\]\]"),
+    ],
+)
+def test_damaged_env_args_are_one_clear_line(changes, reason):
+    from l1flow_agents.envs.robomimic_args import from_env_args  # late: imports robosuite
+
+    env_args = env().unwrapped.env_args()
+    if changes.keys() & {"env_name", "env_kwargs"}:
+        env_args.update(changes)
+    else:
+        env_args["env_kwargs"].update(changes)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        from_env_args(env_args)
+    assert "\n" not in str(caught.value)
 
 
 def test_cameras_and_sizes_are_compared():

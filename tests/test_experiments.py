@@ -82,6 +82,7 @@ def test_500_wrong_values_are_read_or_refused_in_one_line(tmp_path):
         ("training.batchsize=3", "training has no setting 'batchsize', expected some of"),
         ("agent.horizon=5", "agent: n_obs_steps - 1 + n_action_steps must be at most horizon = 5"),
         ("agent.seed=3", "agent has no setting 'seed'"),
+        ("env_kwargs={render_mode: human}", "env_kwargs has no setting 'render_mode'"),
     ],
 )
 def test_a_wrong_value_is_one_line(folder, override, reason):

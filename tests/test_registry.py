@@ -132,6 +132,16 @@ def test_a_broken_package_is_one_line_and_the_rest_works(plugins, shapes, caplog
         shapes["broken"]
 
 
+def test_a_package_that_exits_ends_nothing_but_ctrl_c_does(tmp_path, monkeypatch, shapes):
+    modules = {"exits": "import sys\nsys.exit(3)", "interrupted": "raise KeyboardInterrupt"}
+    install(tmp_path / "ends", "l1flow_tests.shapes", {name: f"{name}:Shape" for name in modules}, modules)
+    monkeypatch.syspath_prepend(str(tmp_path / "ends"))
+    with pytest.raises(ConfigError, match=r"^shape 'exits' of package ends 1\.0 cannot be imported \(SystemExit: 3\)$"):
+        shapes["exits"]
+    with pytest.raises(KeyboardInterrupt):
+        shapes["interrupted"]
+
+
 def test_an_entry_point_keeps_its_name_from_register(plugins, shapes):
     with pytest.raises(ConfigError, match="shape 'star' exists already"):
         shapes.register("star")(type("Other", (Shape,), {}))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from l1flow_agents.data import ChunkSampler, open_dataset, read_robomimic_hdf5
+from l1flow_agents.data.formats import describe_dataset
 from l1flow_agents.data.robomimic_hdf5 import demo_names, read_demo, read_env_args
 from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
@@ -243,6 +244,13 @@ def test_damage_is_named(file, tmp_path, damage, reason):
     assert not [path for path in (tmp_path / "cache").glob("*") if path.is_dir()]  # nothing half done
 
 
+def test_a_wrong_filter_key_is_described_beside_the_rest(file):
+    whole = describe_dataset(file)
+    replace("mask/valid", [b"demo_2", b"demo_99"])(file)
+    reason = "key '/mask/valid' lists ['demo_99'], found no such demonstration"
+    assert describe_dataset(file) == {**whole, "filter_keys": {**whole["filter_keys"], "valid": reason}}
+
+
 def test_damaged_image_is_named_and_leaves_no_cache(file, tmp_path):
     file.unlink()
     with RobomimicWriter(file, NEW) as writer:
@@ -440,6 +448,13 @@ def test_a_file_of_robomimic_is_continued(file):
         fill(writer, N_DEMOS + 2)
     assert_holds(file, range(N_DEMOS + 2))
     assert demo_names(file, "valid") == ["demo_2", "demo_10"]
+
+
+@pytest.mark.parametrize("name", ["x.zarr", "x", "hdf5"])
+def test_another_suffix_is_refused(tmp_path, name):
+    with pytest.raises(DatasetError, match=rf"{name}: expected a name ending in \.hdf5 or \.h5$"):
+        RobomimicWriter(tmp_path / name, NEW)
+    assert not list(tmp_path.iterdir())
 
 
 def test_closing_without_an_episode_writes_nothing(target):

@@ -21,7 +21,8 @@ class Episodes:
     nothing here copies them. Lists become arrays.
 
     Args:
-        observations: one array (n_steps, *shape) a key; images uint8 (H, W, C), everything else numbers.
+        observations: one array (n_steps, *shape) a key; images uint8 (H, W, C), everything else numbers. The key of a
+            bare box is ``observation``.
         actions: (n_steps, action_dim) numbers, in the environment's units.
         ends: (n_episodes,) integers, the exclusive end row of each episode, strictly increasing.
         source: where the data came from, for messages and for the checkpoint's record.
@@ -48,7 +49,10 @@ class Episodes:
     def __post_init__(self) -> None:
         if not isinstance(self.observations, Mapping) or not self.observations:
             found = "none" if isinstance(self.observations, Mapping) else type(self.observations).__name__
-            raise DatasetError(f"{self.source}: expected at least one observation key, found {found}")
+            raise DatasetError(
+                f"{self.source}: expected at least one observation key, found {found}; a single array of observations "
+                "is {'observation': array}"
+            )
         observations = {key: self._converted(key, value) for key, value in self.observations.items()}
         object.__setattr__(self, "observations", observations)
         object.__setattr__(self, "actions", self._converted("action", self.actions))

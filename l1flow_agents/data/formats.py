@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.errors import DatasetError
 from l1flow_agents.registry import Registry
+
+log = logging.getLogger("l1flow_agents")
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,20 @@ FORMATS: Registry[Format] = Registry(
 
 def find_format(path: str | os.PathLike) -> Format | None:
     """The format of what is at ``path``; None where it is of none that is known."""
-    return next((one for one in FORMATS.usable() if one.detect(Path(path))), None)
+    return next((one for one in FORMATS.usable() if _detects(one, Path(path))), None)
+
+
+def _detects(one: Format, path: Path) -> bool:
+    try:
+        return one.detect(path)
+    except (Exception, SystemExit) as error:  # whatever a foreign format raises
+        _blame(one.name, " ".join(f"{type(error).__name__}: {error}".split()))
+        return False
+
+
+@cache  # one line, however often a format is asked
+def _blame(name: str, reason: str) -> None:
+    log.warning("left out: data format %r cannot tell what is its own (%s)", name, reason)
 
 
 def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, filter_key: str | None = None) -> Episodes:

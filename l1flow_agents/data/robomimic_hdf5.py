@@ -76,10 +76,10 @@ def read_robomimic_hdf5(
 
 
 def describe_robomimic_hdf5(path: Path) -> dict[str, Any]:
-    """What the file holds, as plain values; images are not read."""
+    """What the file holds, as plain values; images are not read. A filter key that is wrong is described as such."""
     with hdf5.opened(path) as file:
         env_args = _env_args(file)
-        filter_keys = {key: len(_demo_names(file, key)) for key in _filter_keys(file)}
+        filter_keys = {key: _count_or_reason(file, key) for key in _filter_keys(file)}
         raw = _is_raw(hdf5.group(hdf5.group(file, "data"), _demo_names(file)[0]))
     described: dict[str, Any] = {"format": "raw robosuite HDF5" if raw else "robomimic HDF5"}
     if raw:
@@ -268,6 +268,13 @@ def _json(file: h5py.File, name: str, text: Any) -> dict[str, Any]:
 
 def _filter_keys(file: h5py.File) -> list[str]:
     return sorted(hdf5.names(hdf5.group(file, "mask"))) if "mask" in set(hdf5.names(file)) else []
+
+
+def _count_or_reason(file: h5py.File, filter_key: str) -> int | str:
+    try:
+        return len(_demo_names(file, filter_key))
+    except DatasetError as error:
+        return str(error).removeprefix(f"{file.filename}: ")
 
 
 def _number(name: str) -> int:

@@ -34,7 +34,7 @@ class RobomimicWriter:
         filter_keys: name -> demonstrations, written under ``mask`` on `close`; those not there yet are left out.
 
     Raises:
-        DatasetError: what is there already is damaged or has other ``env_args``.
+        DatasetError: another suffix than ``.hdf5`` or ``.h5``; what is there is damaged or has other ``env_args``.
 
     Example::
 
@@ -47,6 +47,8 @@ class RobomimicWriter:
         self, path: str | os.PathLike, env_args: Mapping, filter_keys: Mapping[str, Iterable[str]] | None = None
     ) -> None:
         self.path = Path(path)
+        if self.path.suffix not in (".hdf5", ".h5"):
+            raise DatasetError(f"{self.path}: expected a name ending in .hdf5 or .h5")
         self._filter_keys = filter_keys or {}
         self.parts = self.path.with_name(self.path.name + ".parts")
         self._env_args = json.dumps(env_args, indent=4)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from l1flow_agents.checks import DATACLASS, checked_arguments, read_as
+from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Count, Settings, Text, Whole
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import choose, plain
@@ -54,7 +55,8 @@ class Experiment:
     """What a configuration file says.
 
     Raises:
-        ConfigError: a network, method or one of their settings that does not exist or has a wrong value.
+        ConfigError: a network, method or one of their settings that does not exist or has a wrong value, or a
+            ``render_mode`` for the environment.
     """
 
     __pydantic_config__ = DATACLASS
@@ -77,6 +79,8 @@ class Experiment:
     """Checkpoint that the method is distilled from; of the agent only the method's part counts then."""
 
     def __post_init__(self) -> None:
+        if "render_mode" in self.env_kwargs:
+            raise ConfigError("env_kwargs has no setting 'render_mode': videos choose it, trainings show nothing")
         agent = self.agent
         network, method = choose(agent.network, NETWORKS, "network"), choose(agent.method, METHODS, "method")
         checked_arguments(network, agent.network_kwargs, agent.network, SIZES)
