@@ -21,7 +21,7 @@ from l1flow_agents.data import Chunks, ChunkSampler, Episodes
 from l1flow_agents.data.actions import within
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
-from l1flow_agents.errors import DatasetError
+from l1flow_agents.errors import DatasetError, TrainingError
 from l1flow_agents.policy import ChunkPolicy, to_tensor
 from l1flow_agents.training.config import TrainingConfig
 from l1flow_agents.training.moving_average import MovingAverage
@@ -94,6 +94,7 @@ class Training:
                 proceed = after_step({"step": self.step - 1, **made._asdict()})
                 started += time.perf_counter() - paused  # an evaluation is no training
                 if save and (self._due(self.config.checkpoint_every) or not proceed):
+                    check_finite(made.loss, self.step)
                     save(self)
                 if not proceed:
                     break
@@ -233,5 +234,5 @@ def validate(policy: ChunkPolicy, held_out: ChunkSampler, n_windows: int = 512) 
 def check_finite(loss: Tensor, step: int) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
+        raise TrainingError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
     return value
