@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -248,7 +247,6 @@ class ChunkAgent(Actor):
         path = None if run_dir is None else output_path(run_dir, folder=True)
         earlier = newest_record(path).get("precision") if path else None
         precision, why = decide(config.precision, self.device, earlier)
-        log.info("precision: %s (%s)", precision, why)
         config = replace(config, precision=precision)
         env = self._env if isinstance(self._env, gym.Env) else self
         check_described(dataset.env_args, dataset.source, env)
@@ -262,6 +260,7 @@ class ChunkAgent(Actor):
             self.set_logger(folder.logger(training.step))
         self.provenance = replace(provenance, steps_done=training.step)
 
+        log.info("precision: %s (%s)", precision, why)  # from here on nothing is refused
         watcher.init_callback(self)  # type: ignore[arg-type]
         watcher.on_training_start({"self": self, "total_timesteps": total_steps}, globals())  # SB3's names
 

@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, make_agent, path
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     for write in (lambda: output_path(path, folder=True), lambda: make_agent().save(path)):
-        with pytest.raises(ConfigError, match="path|cannot be written") as refused:
+        with pytest.raises(ConfigError, match=r"path|cannot be written") as refused:
             write()
         assert len(str(refused.value).splitlines()) == 1
     assert names(tmp_path) == ["file"]
@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, make_agent, path
 def test_a_file_that_cannot_be_written(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    with pytest.raises(ConfigError, match="path|cannot be written"):
+    with pytest.raises(ConfigError, match=r"path|cannot be written"):
         RobomimicWriter(path, {})
     assert names(tmp_path) == ["file"]
 
