@@ -315,6 +315,7 @@ class ChunkAgent(Actor):
             ConfigError: nothing can be written there. TrainingError: the weights are not finite.
         """
         folder = output_path(checkpoint.without_suffix(path), folder=True)
+        output_path(folder.absolute().parent, folder=True)  # where it is renamed
         checkpoint.save_agent(folder, self.config(), self.policy, half)
 
     @classmethod

@@ -30,7 +30,7 @@ def output_path(path: object, folder: bool = False) -> Path:
     try:
         if output.exists() and output.is_dir() != folder:
             raise ConfigError(f"{shown(str(path))}: expected the path of {what} to write, found {other}")
-        place = output.absolute().parent
+        place = output.absolute() if folder else output.absolute().parent
         while not place.exists():
             place = place.parent
         with tempfile.TemporaryFile(dir=place):  # permissions do not tell: root may write anywhere but in /proc

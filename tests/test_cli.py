@@ -104,7 +104,7 @@ def test_a_training_that_diverges_is_one_line_and_code_1(experiment, capsys):
         (("train", "tiny.yaml", "training.batch_size=many"), "many"),
         (("train", "tiny.yaml", "--run-dir", "tiny.yaml"), "found a file"),
         (("train", "tiny.yaml", "--run-dir", "tiny.yaml/x"), "cannot be written"),
-        (("train", "tiny.yaml", "training.symmetry=square"), "square"),
+        (("train", "tiny.yaml", "training.symmetry=square"), "symmetry"),
         (("eval", "no-such-agent"), "no-such-agent"),
         (("eval", "tiny.yaml"), "folder"),
         (("eval", "pusht-state", "--output", "tiny.yaml"), "found a file"),

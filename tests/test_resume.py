@@ -377,7 +377,7 @@ def test_arguments_of_another_kind(given, reason):
         new_agent().learn(**{"dataset": random_episodes(), "total_steps": 1, **given})
 
 
-def test_a_refused_training_leaves_no_folder_and_the_agent_as_it_was(tmp_path):
+def test_a_refused_training_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="symmetry"):
         train_small(tmp_path / "run", symmetry="nothing")
     with pytest.raises(DatasetError):
