@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -18,16 +17,18 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from l1flow_agents import checkpoint
 from l1flow_agents.acting import Actor
 from l1flow_agents.building import materialize, outlined
-from l1flow_agents.checks import build
+from l1flow_agents.checks import build, read_as
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.device import pick_device
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.files import output_path
+from l1flow_agents.kinds import Count
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
-from l1flow_agents.names import choose, plain
+from l1flow_agents.names import choose, plain, shown
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, versions
@@ -236,29 +237,32 @@ class ChunkAgent(Actor):
             settings: fields of `TrainingConfig`.
 
         Raises:
-            ConfigError: a bad setting, or ``run_dir`` holds another run.
+            ConfigError: a bad setting, or ``run_dir`` holds another run or cannot be written.
             DatasetError: the data do not fit the spaces, or say that they are of another environment.
+            TrainingError: the loss or the weights are no longer finite; the last good checkpoint stays.
         """
         config = TrainingConfig.from_settings(settings)
-        if total_steps < 1:
-            raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
-        earlier = newest_record(Path(run_dir)).get("precision") if run_dir else None
+        total_steps = read_as(Count, total_steps, "training", "total_steps")
+        if not isinstance(dataset, Episodes):
+            raise ConfigError(f"training: expected Episodes, such as open_dataset(path) gives, got {shown(dataset)}")
+        watcher = as_callback(callback)
+        path = None if run_dir is None else output_path(run_dir, folder=True)
+        earlier = newest_record(path).get("precision") if path else None
         precision, why = decide(config.precision, self.device, earlier)
-        log.info("precision: %s (%s)", precision, why)
         config = replace(config, precision=precision)
         env = self._env if isinstance(self._env, gym.Env) else self
         check_described(dataset.env_args, dataset.source, env)
         dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
         record = training_record(dataset, total_steps, config)
         provenance = replace(self.provenance, training=record, steps_done=0, score={}, versions=versions())
-        folder = RunFolder(Path(run_dir), self._config(provenance)) if run_dir else None
+        folder = RunFolder(path, self._config(provenance)) if path else None
         training = Training(self.policy, dataset, total_steps, config, keep_scale=self.provenance.has_learned)
         if folder is not None:
             folder.resume(training)
             self.set_logger(folder.logger(training.step))
         self.provenance = replace(provenance, steps_done=training.step)
 
-        watcher = as_callback(callback)
+        log.info("precision: %s (%s)", precision, why)  # from here on nothing is refused
         watcher.init_callback(self)  # type: ignore[arg-type]
         watcher.on_training_start({"self": self, "total_timesteps": total_steps}, globals())  # SB3's names
 
@@ -307,8 +311,14 @@ class ChunkAgent(Actor):
         }
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
-        """Write the checkpoint folder ``path``, replacing one that is there; ``half`` stores weights in float16."""
-        checkpoint.save_agent(checkpoint.without_suffix(path), self.config(), self.policy, half)
+        """Write the checkpoint folder ``path``, replacing one that is there; ``half`` stores weights in float16.
+
+        Raises:
+            ConfigError: nothing can be written there. TrainingError: the weights are not finite.
+        """
+        folder = output_path(checkpoint.without_suffix(path), folder=True)
+        output_path(folder.absolute().parent, folder=True)  # where it is renamed
+        checkpoint.save_agent(folder, self.config(), self.policy, half)
 
     def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:
         """Write the plan for programs without this library: normaliser, encoder and all evaluations in one file.

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from l1flow_agents import zoo
-from l1flow_agents.errors import CheckpointError, ConfigError
-from l1flow_agents.files import old_name, replaced_folder
+from l1flow_agents.errors import CheckpointError, ConfigError, TrainingError
+from l1flow_agents.files import as_path, old_name, replaced_folder
 from l1flow_agents.names import nearest
 from l1flow_agents.provenance import versions
 from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
@@ -65,9 +66,16 @@ def check_replaceable(path: Path) -> None:
 
 
 def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, half: bool = False) -> None:
+    """The files of a checkpoint.
+
+    Raises:
+        TrainingError: a weight is not finite. ConfigError: a setting cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.kept_state().items()}
     if half:
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
+    if broken := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise TrainingError(f"expected finite weights to save{' as float16' * half}, found inf or nan in {broken[0]}")
     save_file(tensors, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
     digest = sha256_of(folder / WEIGHTS)
@@ -197,5 +205,5 @@ def _from_hub(repo_id: str) -> Path:
 
 def without_suffix(path: str | os.PathLike[str]) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
-    path = Path(path)
+    path = as_path(path)
     return path.with_suffix("") if path.suffix == ".zip" else path

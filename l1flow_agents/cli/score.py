@@ -35,7 +35,10 @@ def run_export(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
     from l1flow_agents.agent import L1FlowAgent
     from l1flow_agents.evaluation import evaluate
+    from l1flow_agents.files import output_path
 
+    if arguments.output:
+        output_path(arguments.output, folder=True)
     agent = L1FlowAgent.load(name, device=arguments.device)
     if arguments.n_action_steps is not None:
         agent = agent.with_settings(n_action_steps=arguments.n_action_steps)

@@ -20,7 +20,7 @@ from l1flow_agents.device import pick_device
 from l1flow_agents.envs import find_spec, plain_id
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments import read_experiment
-from l1flow_agents.files import write_atomically
+from l1flow_agents.files import output_path, write_atomically
 from l1flow_agents.gpu_sharing import shared_gpu
 from l1flow_agents.methods import METHODS
 from l1flow_agents.parallel import in_order, on_cluster
@@ -74,6 +74,7 @@ def compare(
     """
     if steps is not None and seconds is not None:
         raise ConfigError("expected a budget of steps or of seconds, got both")
+    folder = output_path(output, folder=True).absolute()
     wanted = chosen(read_systems(systems), list(methods))
     spec = find_spec(env_id)
     experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
@@ -84,7 +85,6 @@ def compare(
         raise ConfigError(f"a cluster trains on its machines' cores: expected device cpu, got {device!r}")
     place = "cpu" if cluster else str(pick_device(device))
     budget = steps if steps is not None or seconds is not None else experiment.training.total_steps
-    folder = Path(output).absolute()
     jobs = [
         Job(system, seed, experiment, folder, budget, seconds, n_curve, curve_episodes, n_episodes, place)
         for system in wanted

@@ -21,7 +21,7 @@ from l1flow_agents.data import ChunkSampler, Episodes
 from l1flow_agents.data.actions import within
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.data.symmetry import SYMMETRIES
-from l1flow_agents.errors import DatasetError
+from l1flow_agents.errors import DatasetError, TrainingError
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.training.batches import batches, to_tensors
 from l1flow_agents.training.config import TrainingConfig
@@ -108,6 +108,7 @@ class Training:
                 proceed = after_step({"step": self.step - 1, **made._asdict()})
                 started += time.perf_counter() - paused  # an evaluation is no training
                 if save and (self._due(self.config.checkpoint_every) or not proceed):
+                    check_finite(made.loss, self.step)
                     save(self)
                 if not proceed:
                     break
@@ -252,5 +253,5 @@ def validate(policy: ChunkPolicy, held_out: ChunkSampler, n_windows: int = 512) 
 def check_finite(loss: Tensor, step: int) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
+        raise TrainingError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
     return value
