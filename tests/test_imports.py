@@ -12,9 +12,11 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"errors", "lazy", "limits", "noise", "rotations", "seeds"},
-    {"files", "kinds", "registry"},
-    {"building", "demonstration", "device", "gpu_sharing", "layouts", "names", "safe_yaml", "spawning", "video"},
-    {"checks", "env_maker", "frozen", "parallel", "weights"},
+    {"kinds", "registry"},
+    {"building", "demonstration", "device", "gpu_sharing", "layouts", "names", "spawning"},
+    {"checks", "env_maker", "files", "frozen", "parallel"},
+    {"safe_yaml", "video"},
+    {"weights"},
     {"data", "envs", "wrappers"},
     {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
     {"policy", "provenance", "state"},
