@@ -9,7 +9,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from l1flow_agents.checks import checked_arguments
-from l1flow_agents.errors import ConfigError
+from l1flow_agents.errors import ConfigError, L1FlowError
 
 OF_MAKE = ("max_episode_steps", "disable_env_checker")  # what `gym.make` keeps for itself
 
@@ -25,7 +25,10 @@ def checked_env_kwargs(spec: EnvSpec, env_kwargs: Mapping[str, Any], env_id: str
     if isinstance(spec.entry_point, str):
         try:
             creator = load_env_creator(spec.entry_point)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{env_id} cannot be imported: {' '.join(str(error).split())}") from error
+        except L1FlowError:
+            raise
+        except Exception as error:  # importing runs whatever the module does
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+            raise ConfigError(f"{env_id} cannot be imported: {reason}") from error
         own = checked_arguments(creator, own, env_id)
     return {**checked_arguments(gym.make, kept, env_id, 1), **own}

@@ -10,6 +10,7 @@ import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,7 +118,7 @@ def no_workers(monkeypatch):
     monkeypatch.setattr("l1flow_agents.evaluation.run.Worker", None)
 
 
-def test_unknown_arguments_are_named_before_any_work(pushing, no_workers):
+def test_unknown_arguments_are_named_before_any_work(pushing, no_workers, monkeypatch):
     with pytest.raises(ConfigError, match=r"Counter-v0 has no setting 'lenght'.*did you mean 'length'"):
         evaluate(pushing, COUNTER, env_kwargs={"lenght": 3})
     with pytest.raises(ConfigError, match=r"PushT-v0: max_episode_steps must be a whole number, got 'soon'"):
@@ -126,6 +127,9 @@ def test_unknown_arguments_are_named_before_any_work(pushing, no_workers):
     agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_tipe": "state"}))  # as an altered checkpoint's
     with pytest.raises(ConfigError, match="PushT-v0 has no setting 'obs_tipe'"):
         evaluate(agent)
+    monkeypatch.setitem(gym.registry, "Gone-v0", EnvSpec("Gone-v0", entry_point="no_such_module:Env"))
+    with pytest.raises(ConfigError, match=r"^Gone-v0 cannot be imported: .*no_such_module'$"):
+        evaluate(pushing, "Gone-v0")
 
 
 def test_env_kwargs_are_laid_over_the_agents_own(pushing):
@@ -134,6 +138,13 @@ def test_env_kwargs_are_laid_over_the_agents_own(pushing):
     assert result.env_kwargs == {"obs_type": "state", "max_episode_steps": 5}
     with pytest.raises(CheckpointError, match=r"observation 'state' = Box.* offers only \['count'\]"):
         evaluate(pushing, COUNTER, 1)
+
+
+def test_workers_do_not_register_twice_what_a_package_registers(pushing, capfd):
+    import gym_pusht  # noqa: F401  registers gym_pusht/PushT-v0, here and in the worker
+
+    evaluate(pushing, n_episodes=1, n_envs=1, env_kwargs={"max_episode_steps": 2})
+    assert "Overriding environment" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -302,6 +313,10 @@ def test_scores_are_logged_while_training(counting, make_episodes):
     assert callback.on_step()
     counting.provenance = Provenance()
     assert [key for key, _ in records] == ["time/total_timesteps", "eval/mean_score"]
+
+    for wrong in ({"every": 0}, {"every": 1, "seed": None}, {"every": 1, "success_key": ""}):
+        with pytest.raises(ConfigError, match=f"^evaluation: {[*wrong][-1]} must be "):
+            ScoreCallback(**wrong)
 
 
 @pytest.mark.parametrize(
