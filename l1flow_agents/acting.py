@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from l1flow_agents.errors import ConfigError, ObservationError
+from l1flow_agents.checks import read_as
+from l1flow_agents.errors import ObservationError
+from l1flow_agents.kinds import Count, Whole
 from l1flow_agents.noise import standard_normal
 from l1flow_agents.policy import ChunkPolicy, to_tensor
 from l1flow_agents.replaying import ReplayedPlans
@@ -127,8 +129,7 @@ class Actor:
         observations, _, single = read_observation(observation, self.spaces_by_key)
         if not single:
             raise ObservationError("sample expects one observation, got a batch")
-        if n < 1 or seed < 0:
-            raise ConfigError(f"sample: expected n >= 1 and seed >= 0, got {n} and {seed}")
+        n, seed = read_as(Count, n, "sample", "n"), read_as(Whole, seed, "sample", "seed")
         history = remember(self._layout.new(1)[2:], observations, np.ones(1, bool))
         repeated = {key: past.repeat(n, axis=0) for key, past in zip(self.spaces_by_key, history, strict=True)}
         return self._plan(repeated, self.noise(np.full(n, seed), np.arange(n)))

@@ -93,8 +93,12 @@ def check_same_spaces(
     observation_space, action_space = spaces_of(env)
     offered = keyed_spaces(observation_space)
     for key, box in boxes.items():
-        if offered.get(key) != box:
-            raise CheckpointError(f"{where}: trained with observation {key!r} = {box}, got {offered.get(key)}")
+        if key not in offered:
+            raise CheckpointError(
+                f"{where}: trained with observation {key!r} = {box}, but the environment offers only {[*offered]}"
+            )
+        if offered[key] != box:
+            raise CheckpointError(f"{where}: trained with observation {key!r} = {box}, got {offered[key]}")
     if action_space != actions:
         raise CheckpointError(f"{where}: trained for actions {actions}, got {action_space}")
 

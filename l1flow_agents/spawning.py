@@ -22,7 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from l1flow_agents.errors import ConfigError
 
-KNOWN = ("gymnasium.", "l1flow_agents.")  # packages whose environments a new process has by itself
+KNOWN = ("gymnasium.", "l1flow_agents.", "gym_pusht.")  # packages whose environments a new process has by itself
 _starting = threading.Lock()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +15,8 @@ from gymnasium import spaces
 class Counter(gym.Env):
     """Observes (seed of the episode, steps so far); ends after ``length`` steps; goes wrong in that of ``bad_seed``.
 
-    ``success_key`` is what ``info`` calls success, and with ``failures_told=False`` only where there is one.
+    ``success_key`` is what ``info`` calls success, and with ``failures_told=False`` only where there is one; ``told``
+    is what it holds instead of true. ``how="nan"`` goes wrong by a reward that is no number.
 
     The start value is what ``reset(seed=)`` gave, or 1000 more than the last one where no seed is given.
     """
@@ -31,11 +33,12 @@ class Counter(gym.Env):
         render_mode: str | None = None,
         success_key: str = "is_success",
         failures_told: bool = True,
+        told: Any = True,
     ) -> None:
         if how == "build":
             raise RuntimeError("no such scene")
         self.length, self.bad_seed, self.how, self.render_mode = length, bad_seed, how, render_mode
-        self.success_key, self.failures_told = success_key, failures_told
+        self.success_key, self.failures_told, self.told = success_key, failures_told, told
         self.start = self.steps = 0
 
     def reset(self, *, seed=None, options=None):
@@ -47,12 +50,15 @@ class Counter(gym.Env):
     def step(self, action):
         self.steps += 1
         if self.start == self.bad_seed and self.steps == 3:
+            if self.how == "nan":
+                return self.observe(), np.nan, False, False, {}
             self.misbehave()
         done = self.steps >= self.length
         return self.observe(), float(action[0]), done, False, self.info(done and self.start % 2 == 0)
 
     def info(self, success: bool) -> dict:
-        return {"steps": self.steps} | ({self.success_key: success} if success or self.failures_told else {})
+        told = {self.success_key: self.told if success else False}
+        return {"steps": self.steps} | (told if success or self.failures_told else {})
 
     def misbehave(self) -> None:
         if self.how == "kill":

@@ -138,6 +138,7 @@ def test_a_mistake_is_one_line_and_code_2(experiment, capsys, argv, reason):
         ("train", "pusht-state", "--threads", "1", "--batch=4"),
         ("train", "pusht-state", "--threads", "1", "more"),
         ("eval", "x", "--json", "a=1"),
+        ("eval", "x", "--success-key", ""),
     ],
 )
 def test_argparse_answers_with_code_2(argv):

@@ -10,13 +10,15 @@ import gymnasium as gym
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from l1flow_agents import evaluate
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, ConfigError, WorkerError
-from l1flow_agents.evaluation import ScoreCallback, wilson_interval
+from l1flow_agents.evaluation import EpisodeResult, EvaluationResult, ScoreCallback, wilson_interval
+from l1flow_agents.evaluation.workers import as_success
 from l1flow_agents.provenance import Provenance
 from l1flow_agents.video import VideoRecorder, draw_path, side_by_side, write_video
 
@@ -86,7 +88,13 @@ def test_episodes_do_not_depend_on_the_number_of_workers(pushing):
 
 
 @pytest.mark.parametrize(
-    ("how", "reason"), [("kill", "exit code -9"), ("hang", "no answer in 4 s"), ("raise", "the gripper fell off")]
+    ("how", "reason"),
+    [
+        ("kill", "exit code -9"),
+        ("hang", "no answer in 4 s"),
+        ("raise", "the gripper fell off"),
+        ("nan", "a reward must be a finite number, got nan"),
+    ],
 )
 def test_a_lost_worker_costs_one_episode_and_is_named(counting, how, reason):
     kwargs = {"bad_seed": 12, "how": how}
@@ -99,8 +107,68 @@ def test_a_lost_worker_costs_one_episode_and_is_named(counting, how, reason):
 
 
 def test_an_environment_that_cannot_be_built_says_why(counting):
-    with pytest.raises(WorkerError, match="no such scene"):
-        evaluate(counting, COUNTER, n_episodes=2, env_kwargs={"how": "build"})
+    with pytest.raises(WorkerError, match="no such scene") as caught:
+        evaluate(counting, COUNTER, n_episodes=2, n_envs=1, env_kwargs={"how": "build"})
+    assert str(caught.value) == "Counter-v0 could not be built: RuntimeError: no such scene"
+    assert "Traceback" in caught.value.__notes__[0], "the worker's, for whoever wrote the environment"
+
+
+@pytest.fixture
+def no_workers(monkeypatch):
+    monkeypatch.setattr("l1flow_agents.evaluation.run.Worker", None)
+
+
+def test_unknown_arguments_are_named_before_any_work(pushing, no_workers, monkeypatch):
+    with pytest.raises(ConfigError, match=r"Counter-v0 has no setting 'lenght'.*did you mean 'length'"):
+        evaluate(pushing, COUNTER, env_kwargs={"lenght": 3})
+    with pytest.raises(ConfigError, match=r"PushT-v0: max_episode_steps must be a whole number, got 'soon'"):
+        evaluate(pushing, env_kwargs={"max_episode_steps": "soon"})
+    agent = pushing.with_settings(n_action_steps=2)
+    agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_tipe": "state"}))  # as an altered checkpoint's
+    with pytest.raises(ConfigError, match="PushT-v0 has no setting 'obs_tipe'"):
+        evaluate(agent)
+    monkeypatch.setitem(gym.registry, "Gone-v0", EnvSpec("Gone-v0", entry_point="no_such_module:Env"))
+    with pytest.raises(ConfigError, match=r"^Gone-v0 cannot be imported: .*no_such_module'$"):
+        evaluate(pushing, "Gone-v0")
+
+
+def test_env_kwargs_are_laid_over_the_agents_own(pushing):
+    result = evaluate(pushing, n_episodes=1, n_envs=1, env_kwargs={"max_episode_steps": 5})
+    assert result.episodes[0].length == 5
+    assert result.env_kwargs == {"obs_type": "state", "max_episode_steps": 5}
+    with pytest.raises(CheckpointError, match=r"observation 'state' = Box.* offers only \['count'\]"):
+        evaluate(pushing, COUNTER, 1)
+
+
+def test_workers_do_not_register_twice_what_a_package_registers(pushing, capfd):
+    import gym_pusht  # noqa: F401  registers gym_pusht/PushT-v0, here and in the worker
+
+    evaluate(pushing, n_episodes=1, n_envs=1, env_kwargs={"max_episode_steps": 2})
+    assert "Overriding environment" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"agent": "pusht-state"}, "agent must be an agent, such as .*, got 'pusht-state'"),
+        ({"agent": None}, "agent must be an agent.*got None"),
+        ({"env_id": 5}, "env_id must be an id or the spec of an environment, got 5"),
+        ({"env_id": envs_for_tests.Counter()}, "env_id must be .*; give it as env.spec"),
+        ({"n_episodes": "a"}, "n_episodes must be a whole number, got 'a'"),
+        ({"n_episodes": 1.5}, "n_episodes must be a whole number, got 1.5"),
+        ({"n_episodes": 0}, "n_episodes must be at least 1, got 0"),
+        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
+        ({"seed": None}, "seed must be a whole number, got None"),
+        ({"seed": 2**64}, "seed must be at most .*, got 18446744073709551616"),
+        ({"n_envs": "x"}, "n_envs must be a whole number, got 'x'"),
+        ({"env_kwargs": 5}, "env_kwargs must be a mapping, got 5"),
+        ({"success_key": ""}, "success_key must be text that is not empty, got ''"),
+        ({"timeout": 0}, "timeout must be greater than 0, got 0"),
+    ],
+)
+def test_wrong_arguments_are_one_line(counting, no_workers, arguments, message):
+    with pytest.raises(ConfigError, match=f"^evaluate: {message}$"):
+        evaluate(**{"agent": counting, "env_id": COUNTER, **arguments})
 
 
 def test_wrong_use_is_explained_before_any_work(counting, pushing, make_agent):
@@ -108,8 +176,6 @@ def test_wrong_use_is_explained_before_any_work(counting, pushing, make_agent):
         evaluate(pushing, "PushTT-v0")
     with pytest.raises(ConfigError, match="env_id"):
         evaluate(counting)
-    with pytest.raises(ConfigError, match="n_episodes"):
-        evaluate(counting, COUNTER, n_episodes=0)
     with pytest.raises(CheckpointError, match="pos"):
         evaluate(make_agent(), COUNTER, n_episodes=1)
     with pytest.raises(ConfigError, match="overlay"):
@@ -122,6 +188,37 @@ def test_success_goes_by_the_key_that_is_asked_for(counting):
     )
     assert [e.success for e in result.episodes] == [True, False, True, False]
     assert result.to_dict()["success_key"] == "success"
+
+
+@pytest.mark.parametrize("told", [True, np.True_, 1, 1.0, np.float32(1), np.array([True]), np.array(1)])
+def test_success_is_true_or_one(told):
+    assert as_success(told, "won") is True
+    assert as_success(np.logical_not(told), "won") is False
+
+
+@pytest.mark.parametrize(
+    "told", [math.nan, "False", "", None, 2, 0.5, [True], {}, np.array([True, False]), np.array([])]
+)
+def test_anything_else_is_no_success(told):
+    with pytest.raises(WorkerError, match=r"^info\['won'\] must tell success by true or false, got .*$"):
+        as_success(told, "won")
+
+
+def test_a_success_that_is_none_ends_the_evaluation(counting):
+    with pytest.raises(WorkerError, match=r"^Counter-v0: info\['is_success'\] must tell .*, got nan$"):
+        evaluate(counting, COUNTER, 2, seed=10, n_envs=1, env_kwargs={"told": math.nan})
+
+
+def test_what_nobody_knows_is_null(tmp_path):
+    one = EvaluationResult("Counter-v0", {"bound": math.inf}, 1, [EpisodeResult(0, 10, 0.5, True, 1, 0.5)], 1, 1.0)
+    lost = EvaluationResult("Counter-v0", {}, 1, [EpisodeResult(0, 10, error="it fell off")], 1, 1.0)
+    assert str(one).startswith("Counter-v0: success 1.00") and "nan" not in str(one)
+    assert str(lost).startswith("Counter-v0: success unknown, 0 episodes in 1 s") and "nan" not in str(lost)
+    for result in (one, lost):
+        result.save(tmp_path / "results.json")
+        saved = json.loads((tmp_path / "results.json").read_text(), parse_constant=pytest.fail)
+        assert saved["mean_score_error_95"] is None
+    assert saved["mean_score"] is None and saved["success_rate"] is None
 
 
 def test_success_under_another_key_is_not_told_rather_than_0(counting, tmp_path):
@@ -216,6 +313,10 @@ def test_scores_are_logged_while_training(counting, make_episodes):
     assert callback.on_step()
     counting.provenance = Provenance()
     assert [key for key, _ in records] == ["time/total_timesteps", "eval/mean_score"]
+
+    for wrong in ({"every": 0}, {"every": 1, "seed": None}, {"every": 1, "success_key": ""}):
+        with pytest.raises(ConfigError, match=f"^evaluation: {[*wrong][-1]} must be "):
+            ScoreCallback(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from conftest import ACTION, BARE, OBSERVATION, STATE, TINY, random_observation
 from gymnasium import spaces
 
 from l1flow_agents import L1FlowAgent
-from l1flow_agents.errors import ObservationError
+from l1flow_agents.errors import ConfigError, ObservationError
 
 SPACES = {"dict": STATE, "image": OBSERVATION, "bare": BARE}
 
@@ -369,6 +369,14 @@ def test_sample_gives_distinct_chunks(agent):
     assert np.abs(chunks - agent.sample(observe(), 6, seed=1)).max() > 1e-4
     with pytest.raises(ObservationError, match="one observation, got a batch"):
         agent.sample(observe(2), 6)
+
+
+@pytest.mark.parametrize("agent", ["mlp"], indirect=True)
+@pytest.mark.parametrize("wrong", [{"n": 2.5}, {"n": "a"}, {"n": 0}, {"seed": 2**70}, {"seed": None}, {"seed": -1}])
+def test_sample_says_what_it_takes(agent, wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(ConfigError, match=rf"^sample: {name} must be .*, got {value!r}$"):
+        agent.sample(observe(), **{"n": 2, **wrong})
 
 
 def test_observation_and_state_survive_pickle(seeing):

@@ -140,7 +140,7 @@ def add_scoring(command: Command) -> None:
         sub.add_argument(
             "--n-action-steps", type=positive, metavar="N", help="actions executed of a plan (default: the agent's)"
         )
-        sub.add_argument("--success-key", default="is_success", help="of info (default: %(default)s)")
+        sub.add_argument("--success-key", type=some_text, default="is_success", help="of info (default: %(default)s)")
         sub.add_argument("--replan-every-step", action="store_true", help="no chunks, no state: the plainest loop")
         sub.add_argument("--output", default=out, help="folder for results.json and videos")
         sub.add_argument("--json", action="store_true", help="print results as JSON")
@@ -226,3 +226,10 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def some_text(text: str) -> str:
+    """Text that is not empty, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected text that is not empty")
+    return text

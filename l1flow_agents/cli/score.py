@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
     if arguments.output:
         result.save(Path(arguments.output) / "results.json", command=arguments.command_line)
     if arguments.json:
-        print(json.dumps(result.to_dict()))
+        print(result.to_json())
     else:
         print(result)
         for path in [*result.videos, *([Path(arguments.output) / "results.json"] if arguments.output else [])]:

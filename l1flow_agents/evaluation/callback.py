@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from l1flow_agents.errors import ConfigError
+from l1flow_agents.checks import read_as
 from l1flow_agents.evaluation.run import evaluate
+from l1flow_agents.kinds import Count, Text, Whole
 from l1flow_agents.seeds import VALIDATION_SEED
 
 
@@ -29,10 +30,10 @@ class ScoreCallback(BaseCallback):
         success_key: str = "is_success",
     ) -> None:
         super().__init__()
-        if every < 1:
-            raise ConfigError(f"evaluation: every must be at least 1, got {every}")
-        self.every = every
-        self.arguments = {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs, "success_key": success_key}
+        self.every = read_as(Count, every, "evaluation", "every")
+        kinds = {"n_episodes": Count, "seed": Whole, "n_envs": Count | None, "success_key": Text}
+        given = {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs, "success_key": success_key}
+        self.arguments = {name: read_as(kinds[name], value, "evaluation", name) for name, value in given.items()}
 
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from l1flow_agents.files import write_atomically
+from l1flow_agents.names import plain
 from l1flow_agents.provenance import versions
 
 FEW_EPISODES = 50  # below this an interval is too wide to compare agents
@@ -102,8 +103,9 @@ class EvaluationResult:
         return float(1.96 * np.std(scores, ddof=1) / math.sqrt(len(scores))) if len(scores) > 1 else math.nan
 
     def to_dict(self) -> dict[str, Any]:
+        """As plain values; what nobody knows, such as the error of a single score, is None."""
         low, high = self.interval
-        return {
+        found = {
             "agent": self.agent,
             "env": {
                 "id": self.env_id,
@@ -115,7 +117,7 @@ class EvaluationResult:
             "n_episodes": len(self.episodes),
             "n_failed": len(self.failed),
             "success_key": self.success_key,
-            "success_rate": None if math.isnan(self.success_rate) else self.success_rate,
+            "success_rate": self.success_rate,
             "success_interval_95": [low, high],
             "mean_score": self.mean_score,
             "mean_score_error_95": self.score_error,
@@ -125,18 +127,27 @@ class EvaluationResult:
             "versions": versions(),
             "episodes": [asdict(episode) for episode in self.episodes],
         }
+        known: dict[str, Any] = _known(plain(found))
+        return known
+
+    def to_json(self, indent: int | None = None, **extra: Any) -> str:
+        """`to_dict` as JSON, which knows no NaN; ``extra`` entries come first."""
+        return json.dumps({**extra, **self.to_dict()}, indent=indent, default=str, allow_nan=False)
 
     def save(self, path: str | os.PathLike, **extra: Any) -> None:
         """Write JSON, whole or not at all; ``extra`` entries come first."""
-        write_atomically(Path(path), json.dumps({**extra, **self.to_dict()}, indent=1, default=str) + "\n")
+        write_atomically(Path(path), self.to_json(indent=1, **extra) + "\n")
 
     def __str__(self) -> str:
         low, high = self.interval
         rate = f"{self.success_rate:.2f} (95 % interval {low:.2f} .. {high:.2f})" if self.success_told else "not told"
+        if not self.finished:
+            rate = "unknown"
+        spread = "" if math.isnan(self.score_error) else f" +- {self.score_error:.3f}"
+        score = f"mean score {self.mean_score:.3f}{spread}, " if self.finished else ""
         lines = [
-            f"{self.env_id}: success {rate}, "
-            f"mean score {self.mean_score:.3f} +- {self.score_error:.3f}, "
-            f"{len(self.finished)} episodes in {self.seconds:.0f} s"
+            f"{self.env_id}: success {rate}, {score}{len(self.finished)} episode{'s' * (len(self.finished) != 1)} "
+            f"in {self.seconds:.0f} s"
         ]
         if len(self.finished) < FEW_EPISODES:
             lines.append(f"(under {FEW_EPISODES} episodes: too few to compare agents)")
@@ -145,6 +156,15 @@ class EvaluationResult:
             lines.append(f"(info had no {self.success_key!r} in {n}, only {self.info_keys}; choose with success_key)")
         lines += [f"episode of seed {e.seed} was lost: {e.error}" for e in self.failed]
         return "\n".join(lines)
+
+
+def _known(value: Any) -> Any:
+    """``value``, with None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _known(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_known(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:

@@ -10,22 +10,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
 from l1flow_agents import zoo
 from l1flow_agents.agent import L1FlowAgent
+from l1flow_agents.checks import read_as
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.env_maker import EnvMaker, maker_of
 from l1flow_agents.envs import find_spec, is_ours, plain_id
+from l1flow_agents.envs.arguments import checked_env_kwargs
 from l1flow_agents.errors import ConfigError, WorkerError
 from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
 from l1flow_agents.evaluation.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
+from l1flow_agents.kinds import Count, Positive, Text, Whole
+from l1flow_agents.names import plain, shown
 from l1flow_agents.seeds import TEST_SEED
 from l1flow_agents.spaces import check_same_spaces
 from l1flow_agents.spawning import packed, portable
 from l1flow_agents.video import VideoRecorder
+
+HERE = "evaluate"  # what messages about its arguments begin with
 
 
 def evaluate(
@@ -52,7 +59,7 @@ def evaluate(
         env_id: the agent's own environment by default, with its step limit and wrappers; another id, or the spec of
             an environment that you made (``env.spec``).
         n_envs: processes, by default one a core.
-        env_kwargs: of `gymnasium.make`, in place of the agent's or the spec's.
+        env_kwargs: of `gymnasium.make`, laid over the agent's, where it is the agent's environment, or the spec's.
         success_key: the entry of ``info`` that tells success, at any step. Where no info has it, success is not told.
         chunked: False plans anew at every step from the newest observation alone, as
             ``action, _ = agent.predict(observation)`` does.
@@ -65,8 +72,14 @@ def evaluate(
         CheckpointError: the environment's spaces are not the agent's.
         WorkerError: the environment cannot be built.
     """
-    if n_episodes < 1 or seed < 0 or (n_envs is not None and n_envs < 1):
-        raise ConfigError(f"expected n_episodes >= 1, seed >= 0 and n_envs >= 1, got {n_episodes}, {seed} and {n_envs}")
+    if not isinstance(agent, L1FlowAgent):
+        raise ConfigError(
+            f"{HERE}: agent must be an agent, such as L1FlowAgent.load('pusht-state'), got {shown(agent)}"
+        )
+    n_episodes, seed = read_as(Count, n_episodes, HERE, "n_episodes"), read_as(Whole, seed, HERE, "seed")
+    n_envs, timeout = read_as(Count | None, n_envs, HERE, "n_envs"), read_as(Positive, timeout, HERE, "timeout")
+    success_key = read_as(Text, success_key, HERE, "success_key")
+    env_kwargs = read_as(Mapping[str, Any] | None, env_kwargs, HERE, "env_kwargs")
     make, kwargs = _maker(agent, env_id, env_kwargs)
     n_envs = min(n_envs or os.cpu_count() or 1, n_episodes)
     started = time.perf_counter()
@@ -95,16 +108,21 @@ def _maker(
     agent: L1FlowAgent, env_id: str | EnvSpec | None, env_kwargs: Mapping[str, Any] | None
 ) -> tuple[EnvMaker, dict[str, Any]]:
     """What makes the environment, and the arguments to call it with."""
-    own = agent.provenance.env
+    own, given = agent.provenance.env, dict(env_kwargs or {})
     if isinstance(env_id, EnvSpec):
-        make = maker_of(env_id if env_kwargs is None else replace(env_id, kwargs={}))
+        make = maker_of(env_id)
+    elif not isinstance(env_id, str | None):
+        hint = "; give it as env.spec" if isinstance(env_id, gym.Env) else ""
+        raise ConfigError(f"{HERE}: env_id must be an id or the spec of an environment, got {shown(env_id)}{hint}")
     elif env_id is None and own is None:
         raise ConfigError("the agent does not know its environment; expected env_id")
     else:
         # an unknown id fails here, with Gymnasium's suggestion
         described = own if own and (env_id is None or own.is_of(find_spec(env_id))) else EnvDescription(str(env_id))
-        make = (described if env_kwargs is None else replace(described, kwargs={})).maker()
-    return replace(make, spec=portable(make.spec)), dict(env_kwargs or {})
+        make = described.maker()
+        checked_env_kwargs(make.spec, {**plain(described.kwargs), **given}, described.id)
+    given = checked_env_kwargs(make.spec, given, plain_id(make.spec))
+    return replace(make, spec=portable(make.spec)), given
 
 
 class _Evaluation:
@@ -212,7 +230,11 @@ class _Evaluation:
         del self.running[worker]
         worker.stop()
         if episode is None:
-            raise WorkerError(f"{self.env_id} could not be built: {failure.reason}\n{failure.details}".strip())
+            error = WorkerError(f"{self.env_id} could not be built: {' '.join(failure.reason.split())}")
+            error.add_note(failure.details)  # the worker's traceback
+            raise error
+        if failure.of_all:
+            raise WorkerError(f"{self.env_id}: {failure.reason}")
         episode.error = failure.reason
         self._show_progress()
         if self.waiting:

@@ -5,6 +5,7 @@ Workers are those of `spawning`. No environment is built in the parent.
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 import traceback
@@ -18,7 +19,8 @@ import numpy as np
 from gymnasium import spaces
 
 from l1flow_agents.env_maker import EnvMaker
-from l1flow_agents.errors import L1FlowError
+from l1flow_agents.errors import L1FlowError, WorkerError
+from l1flow_agents.names import shown
 from l1flow_agents.spawning import CONTEXT, unpacked
 from l1flow_agents.video import draw_path
 
@@ -79,7 +81,7 @@ class EpisodeRunner:
         for k, action in enumerate(actions):
             observation, reward, terminated, truncated, info = self.env.step(action)
             self._history.append(as_dict(observation))
-            rewards.append(float(reward))
+            rewards.append(as_reward(reward))
             success = self._told(info, success)
             ended = bool(terminated or truncated)
             if self._film:
@@ -89,7 +91,9 @@ class EpisodeRunner:
         return self._segment(rewards, success, ended, frames, info)
 
     def _told(self, info: dict[str, Any], before: bool | None) -> bool | None:
-        return bool(before or info[self.success_key]) if self.success_key in info else before
+        if self.success_key not in info:
+            return before
+        return as_success(info[self.success_key], self.success_key) or bool(before)
 
     def _frame(self, rest_of_plan: np.ndarray) -> Any:
         frame = self.env.render()
@@ -110,6 +114,31 @@ def as_dict(observation: Any) -> dict[str, np.ndarray]:
     return observation if isinstance(observation, dict) else {"observation": observation}
 
 
+def as_success(value: Any, key: str) -> bool:
+    """What an info tells: a bool, 0 or 1, or an array of one of them.
+
+    Raises:
+        WorkerError: anything else, which another episode would hold as well.
+    """
+    told = value
+    with suppress(AttributeError, ValueError, RuntimeError):  # no array, or one of several
+        told = value.item()
+    if not (isinstance(told, bool | int | float) and told in (0, 1)):
+        raise WorkerError(f"info[{key!r}] must tell success by true or false, got {shown(value)}")
+    return bool(told)
+
+
+def as_reward(value: Any) -> float:
+    """A finite number, or a ValueError."""
+    try:
+        reward = float(value)
+    except (TypeError, ValueError):
+        reward = math.nan
+    if not math.isfinite(reward):
+        raise ValueError(f"a reward must be a finite number, got {shown(value)}")
+    return reward
+
+
 def work(pipe: Connection, data: bytes) -> None:
     """The life of a worker process: build, say hello, then answer until told to stop or the parent is gone.
 
@@ -128,6 +157,8 @@ def work(pipe: Connection, data: bytes) -> None:
         env.close()
     except (EOFError, BrokenPipeError):
         return
+    except WorkerError as error:
+        pipe.send(WorkerFailure(str(error), of_all=True))
     except Exception as error:
         clear = isinstance(error, L1FlowError | gym.error.Error)  # one line says it all
         pipe.send(WorkerFailure(f"{type(error).__name__}: {error}", "" if clear else traceback.format_exc()))
@@ -138,6 +169,8 @@ class WorkerFailure(NamedTuple):
 
     reason: str
     details: str = ""
+    of_all: bool = False
+    """No episode can do better."""
 
 
 class Worker:

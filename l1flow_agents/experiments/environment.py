@@ -6,14 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
 
-from l1flow_agents.checks import checked_arguments
 from l1flow_agents.envs import find_spec
+from l1flow_agents.envs.arguments import checked_env_kwargs
 from l1flow_agents.errors import ConfigError, L1FlowError
 from l1flow_agents.names import shown
-
-OF_MAKE = ("max_episode_steps", "disable_env_checker")  # what `gym.make` keeps for itself
 
 
 def make_env(env_id: str, env_kwargs: Mapping[str, Any]) -> gym.Env:
@@ -23,12 +20,8 @@ def make_env(env_id: str, env_kwargs: Mapping[str, Any]) -> gym.Env:
         gymnasium.error.Error: no such environment. ConfigError: arguments that it does not take or cannot be made with.
     """
     spec = find_spec(env_id)
-    own = {name: value for name, value in env_kwargs.items() if name not in OF_MAKE}
-    kept = {name: value for name, value in env_kwargs.items() if name in OF_MAKE}
     try:
-        if isinstance(spec.entry_point, str):
-            own = checked_arguments(load_env_creator(spec.entry_point), own, env_id)
-        return gym.make(spec, **checked_arguments(gym.make, kept, env_id, 1), **own)
+        return gym.make(spec, **checked_env_kwargs(spec, env_kwargs, env_id))
     except (L1FlowError, gym.error.Error):
         raise
     except Exception as error:  # a foreign constructor may raise anything about what it was handed
