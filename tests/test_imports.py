@@ -12,8 +12,10 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"errors", "lazy", "limits", "rotations", "seeds"},
-    {"files", "kinds", "registry"},
-    {"building", "demonstration", "device", "layouts", "names", "safe_yaml", "spawning", "video"},
+    {"kinds", "registry"},
+    {"names"},
+    {"files"},
+    {"building", "demonstration", "device", "layouts", "safe_yaml", "spawning", "video"},
     {"checks", "env_maker", "frozen", "parallel", "weights"},
     {"data", "envs", "wrappers"},
     {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
