@@ -24,7 +24,7 @@ from torch import nn
 
 from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.data import ChunkSampler
-from l1flow_agents.training.loop import to_tensors
+from l1flow_agents.training.batches import to_tensors
 
 Row = tuple[str, str, float, float, float, float]  # what, of, target, ratio, seconds of ours and of the floor
 NETWORKS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # name -> network, its settings, the encoder's
@@ -77,16 +77,21 @@ def chosen(beginnings: list[str]) -> dict[str, tuple[str, dict[str, Any], dict[s
     return {name: one for name, one in NETWORKS.items() if name.startswith(tuple(beginnings))}
 
 
-def compare(ours: Callable[[], object], floor: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+def compare(
+    ours: Callable[[], object],
+    floor: Callable[[], object],
+    rounds: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[float, float, float]:
     """Median ratio, and the median seconds of each side."""
     pairs = []
     for k in range(rounds + 3):
         first, second = (ours, floor) if k % 2 else (floor, ours)
-        begin = time.perf_counter()
+        begin = clock()
         first()
-        middle = time.perf_counter()
+        middle = clock()
         second()
-        times = (middle - begin, time.perf_counter() - middle)
+        times = (middle - begin, clock() - middle)
         pairs.append(times if k % 2 else times[::-1])
     ours_times, floor_times = np.array(pairs[3:]).T  # the first rounds warm up
     return float(np.median(ours_times / floor_times)), float(np.median(ours_times)), float(np.median(floor_times))

@@ -9,7 +9,9 @@ import torch
 from gymnasium import spaces
 
 from l1flow_agents.errors import ConfigError, ObservationError
+from l1flow_agents.noise import standard_normal
 from l1flow_agents.policy import ChunkPolicy, to_tensor
+from l1flow_agents.replaying import ReplayedPlans
 from l1flow_agents.settings import AgentSettings
 from l1flow_agents.spaces import Observation, keyed_spaces, read_observation
 from l1flow_agents.state import EARLIER, NOTHING_SEEN, PLANS, SEED, USED, Layout, State, begin_episodes, remember
@@ -32,11 +34,16 @@ class Actor:
         action_space: spaces.Box,
         device: torch.device,
     ) -> None:
-        self.policy, self.device = policy.to(device).eval().requires_grad_(False), device
+        self.policy, self._device = policy.to(device).eval().requires_grad_(False), device
+        self._replayed = ReplayedPlans(self.policy) if device.type == "cuda" else None
         self.observation_space, self.action_space = observation_space, action_space
         self.spaces_by_key = keyed_spaces(observation_space)
         chunk = (self.n_action_steps, *action_space.shape)
         self._layout = Layout(self.spaces_by_key, self.n_obs_steps, chunk, action_space.dtype)
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
 
     @property
     def settings(self) -> AgentSettings:
@@ -86,10 +93,12 @@ class Actor:
         counters, chunk = counters.copy(), chunk.copy()
         if episode_start is not None:
             begin_episodes(counters, episode_start)
-        history = remember(history, observations, counters[:, USED] == NOTHING_SEEN)
+        fresh = counters[:, USED] == NOTHING_SEEN
+        history = remember(history, observations, fresh)
 
-        due = (counters[:, USED] == NOTHING_SEEN) | (counters[:, USED] >= self.n_action_steps)
-        if due.any():
+        waiting = fresh | (counters[:, USED] >= self.n_action_steps)
+        if waiting.any():
+            due = slice(None) if waiting.all() else waiting  # a slice copies nothing
             rows = {key: past[due] for key, past in zip(self.spaces_by_key, history, strict=True)}
             planned = self._plan(rows, self._noise_of(counters[due], deterministic))
             chunk[due] = planned[:, : self.n_action_steps]
@@ -134,17 +143,17 @@ class Actor:
         Returns:
             (n, horizon - n_obs_steps + 1, action_dim), clipped to the action space; row 0 is the action for now.
         """
-        tensors = {key: to_tensor(array, self.device) for key, array in history.items()}
-        chunk = self.policy.plan(tensors, to_tensor(noise, self.device)).cpu().numpy()[:, self.n_obs_steps - 1 :]
+        planner = self._replayed or self.policy
+        where = torch.device("cpu") if self._replayed else self.device  # a recording has buffers of its own
+        tensors = {key: to_tensor(array, where) for key, array in history.items()}
+        chunk = planner.plan(tensors, to_tensor(noise, where)).cpu().numpy()[:, self.n_obs_steps - 1 :]
         if self.action_space.dtype.kind != "f":
             chunk = chunk.round()
         return chunk.clip(self.action_space.low, self.action_space.high)
 
     def noise(self, seeds: np.ndarray, plans: np.ndarray) -> np.ndarray:
         """Standard normal (n, horizon, action_dim) float32; row i is a function of ``seeds[i], plans[i]`` alone."""
-        shape = (self.horizon, self.action_space.shape[0])
-        streams = (np.random.Generator(np.random.Philox(key=key)) for key in zip(seeds, plans, strict=True))
-        return np.stack([stream.standard_normal(shape, np.float32) for stream in streams])
+        return standard_normal((self.horizon, self.action_space.shape[0]), seeds, plans)
 
     def initial_state(self, n: int, noise_seeds: np.ndarray | None = None) -> State:
         """The state of ``n`` environments that have seen nothing; ``noise_seeds`` (n,) fixes what they will draw."""

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -18,16 +17,18 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from l1flow_agents import checkpoint
 from l1flow_agents.acting import Actor
 from l1flow_agents.building import materialize, outlined
-from l1flow_agents.checks import build
+from l1flow_agents.checks import build, read_as
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.device import pick_device
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
+from l1flow_agents.files import output_path
+from l1flow_agents.kinds import Count
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
-from l1flow_agents.names import choose, plain
+from l1flow_agents.names import choose, plain, shown
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance, versions
@@ -111,7 +112,7 @@ class ChunkAgent(Actor):
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
             network_kwargs=network_kwargs or {},
-            encoder_kwargs=numbered(encoder_kwargs or {}, getattr(getattr(env, "unwrapped", env), "layouts", {})),
+            encoder_kwargs=numbered(encoder_kwargs or {}, layouts_of(env)),
             method_kwargs=method_kwargs or {},
         )
         observation_space, action_space = spaces_of(env)
@@ -155,6 +156,8 @@ class ChunkAgent(Actor):
         if name in SETTINGS:
             check_changeable(self.settings, {name: value})
             raise ConfigError(f"{name} is frozen; agent.with_settings({name}={value!r}) gives an agent with it")
+        if name == "device":
+            raise ConfigError(f"device is fixed; agent.with_settings(device={str(value)!r}) gives an agent there")
         if name == "settings":
             raise ConfigError("settings are frozen; agent.with_settings(...) gives an agent with others")
         super().__setattr__(name, value)
@@ -234,29 +237,32 @@ class ChunkAgent(Actor):
             settings: fields of `TrainingConfig`.
 
         Raises:
-            ConfigError: a bad setting, or ``run_dir`` holds another run.
+            ConfigError: a bad setting, or ``run_dir`` holds another run or cannot be written.
             DatasetError: the data do not fit the spaces, or say that they are of another environment.
+            TrainingError: the loss or the weights are no longer finite; the last good checkpoint stays.
         """
         config = TrainingConfig.from_settings(settings)
-        if total_steps < 1:
-            raise ConfigError(f"training: total_steps must be at least 1, got {total_steps}")
-        earlier = newest_record(Path(run_dir)).get("precision") if run_dir else None
+        total_steps = read_as(Count, total_steps, "training", "total_steps")
+        if not isinstance(dataset, Episodes):
+            raise ConfigError(f"training: expected Episodes, such as open_dataset(path) gives, got {shown(dataset)}")
+        watcher = as_callback(callback)
+        path = None if run_dir is None else output_path(run_dir, folder=True)
+        earlier = newest_record(path).get("precision") if path else None
         precision, why = decide(config.precision, self.device, earlier)
-        log.info("precision: %s (%s)", precision, why)
         config = replace(config, precision=precision)
         env = self._env if isinstance(self._env, gym.Env) else self
         check_described(dataset.env_args, dataset.source, env)
         dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
         record = training_record(dataset, total_steps, config)
         provenance = replace(self.provenance, training=record, steps_done=0, score={}, versions=versions())
-        folder = RunFolder(Path(run_dir), self._config(provenance)) if run_dir else None
+        folder = RunFolder(path, self._config(provenance)) if path else None
         training = Training(self.policy, dataset, total_steps, config, keep_scale=self.provenance.has_learned)
         if folder is not None:
             folder.resume(training)
             self.set_logger(folder.logger(training.step))
         self.provenance = replace(provenance, steps_done=training.step)
 
-        watcher = as_callback(callback)
+        log.info("precision: %s (%s)", precision, why)  # from here on nothing is refused
         watcher.init_callback(self)  # type: ignore[arg-type]
         watcher.on_training_start({"self": self, "total_timesteps": total_steps}, globals())  # SB3's names
 
@@ -305,8 +311,31 @@ class ChunkAgent(Actor):
         }
 
     def save(self, path: str | os.PathLike[str], half: bool = False) -> None:
-        """Write the checkpoint folder ``path``, replacing one that is there; ``half`` stores weights in float16."""
-        checkpoint.save_agent(checkpoint.without_suffix(path), self.config(), self.policy, half)
+        """Write the checkpoint folder ``path``, replacing one that is there; ``half`` stores weights in float16.
+
+        Raises:
+            ConfigError: nothing can be written there. TrainingError: the weights are not finite.
+        """
+        folder = output_path(checkpoint.without_suffix(path), folder=True)
+        output_path(folder.absolute().parent, folder=True)  # where it is renamed
+        checkpoint.save_agent(folder, self.config(), self.policy, half)
+
+    def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        """Write the plan for programs without this library: normaliser, encoder and all evaluations in one file.
+
+        Its inputs are the history of each observation (batch, n_obs_steps, *shape) and noise (batch, horizon,
+        action_dim), its output what `plan` returns. The file is run and compared with the agent before it is there.
+
+        Args:
+            format: ``onnx`` (needs the extra ``export``) or ``torch`` (``torch.export``); by default what the suffix
+                says, ``.onnx`` or ``.pt2``.
+
+        Raises:
+            ConfigError: neither of them, or the method draws noise while it samples.
+        """
+        from l1flow_agents.exporting import export  # what it imports takes a second
+
+        export(self, path, format, {"env_id": self.env_id, "method": self.settings.method, "versions": versions()})
 
     @classmethod
     def load(
@@ -320,7 +349,7 @@ class ChunkAgent(Actor):
         Raises:
             CheckpointError: nothing there, or it is foreign, truncated, altered or made for other spaces.
         """
-        folder = checkpoint.find(path)
+        picked, folder = pick_device(device), checkpoint.find(path)
         config = checkpoint.read_config(folder)
         try:
             boxes = spaces_from_dict(config["observation_space"])
@@ -328,7 +357,7 @@ class ChunkAgent(Actor):
             action_space = spaces_from_dict({ACTION: config["action_space"]})[ACTION]
             settings = build(AgentSettings, what="agent", settings=config["agent"])
             with outlined():  # names and shapes first: nothing is allocated, read or hashed for what cannot fit
-                agent = cls(env=(observation_space, action_space), device=device, **settings.to_dict())
+                agent = cls(env=(observation_space, action_space), device=picked, **settings.to_dict())
             checkpoint.check_weights(folder, config, agent.policy.kept_state())
             materialize(agent.policy, agent.device)
             agent.provenance = Provenance.from_config(config)
@@ -343,6 +372,14 @@ class ChunkAgent(Actor):
             agent._env = opened(env)
             check_same_spaces(folder, agent.spaces_by_key, agent.action_space, agent._env)
         return agent
+
+
+def layouts_of(env: Any) -> Mapping[str, Any]:
+    """Observation key -> names of its parts, as the environment, or the first of a vector in this process, has them."""
+    inner = getattr(env, "unwrapped", env)
+    envs = getattr(inner, "envs", None)
+    layouts: Mapping[str, Any] = getattr(envs[0].unwrapped if envs else inner, "layouts", {})
+    return layouts
 
 
 L1FlowAgent = ChunkAgent  # the class by the name of its default method

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from l1flow_agents import zoo
-from l1flow_agents.errors import CheckpointError, ConfigError
-from l1flow_agents.files import old_name, replaced_folder
+from l1flow_agents.errors import CheckpointError, ConfigError, TrainingError
+from l1flow_agents.files import as_path, old_name, replaced_folder
 from l1flow_agents.names import nearest
 from l1flow_agents.provenance import versions
 from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+REPLACEABLE = {CONFIG, WEIGHTS, "training.safetensors", "README.md"}  # what lies in a checkpoint
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 PARTS = {"agent": dict, "observation_space": dict, "action_space": dict, "env": dict, "weights_sha256": str}
 OPTIONAL = {"bare_observation": bool, "training": dict, "score": dict, "teacher": dict, "versions": dict}
@@ -38,16 +40,44 @@ KINDS = {dict: "a mapping", str: "text", bool: "true or false"}
 
 
 def save_agent(path: Path, config: Mapping[str, Any], policy: ChunkPolicy, half: bool = False) -> None:
-    """Write ``config`` and the weights of ``policy``; ``half`` stores weights in float16, statistics stay exact."""
+    """Write ``config`` and the weights of ``policy``; ``half`` stores weights in float16, statistics stay exact.
+
+    Raises:
+        CheckpointError: something that is no checkpoint is there, which saving would delete.
+    """
+    for place in (path, old_name(path.absolute())):
+        check_replaceable(place)
     with replaced_folder(path) as folder:
         write_agent(folder, config, policy, half)
 
 
+def check_replaceable(path: Path) -> None:
+    """Raise CheckpointError unless nothing is at ``path``, or an empty folder, or a checkpoint and nothing else."""
+    if not path.exists() and not path.is_symlink():
+        return
+    expected = f"{path}: expected a new name, an empty folder or a checkpoint to replace"
+    if not path.is_dir():
+        raise CheckpointError(f"{expected}, found a file")
+    inside = sorted(one.name for one in path.iterdir())
+    if foreign := [name for name in inside if name not in REPLACEABLE]:
+        raise CheckpointError(f"{expected}, found a folder with {foreign[:3]}")
+    if inside and CONFIG not in inside:
+        raise CheckpointError(f"{expected}, found a folder with {inside}")
+
+
 def write_agent(folder: Path, config: Mapping[str, Any], policy: ChunkPolicy, half: bool = False) -> None:
+    """The files of a checkpoint.
+
+    Raises:
+        TrainingError: a weight is not finite. ConfigError: a setting cannot be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.kept_state().items()}
     if half:
         tensors = {name: t if name.startswith("normalizer.") else t.half() for name, t in tensors.items()}
+    if broken := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise TrainingError(f"expected finite weights to save{' as float16' * half}, found inf or nan in {broken[0]}")
     save_file(tensors, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read it
     digest = sha256_of(folder / WEIGHTS)
     record = {"format": FORMAT, **config, "saved_with": versions(), "weights_sha256": digest}
     try:
@@ -175,5 +205,5 @@ def _from_hub(repo_id: str) -> Path:
 
 def without_suffix(path: str | os.PathLike[str]) -> Path:
     """Callbacks of stable-baselines3 add ``.zip``; our checkpoints are folders."""
-    path = Path(path)
+    path = as_path(path)
     return path.with_suffix("") if path.suffix == ".zip" else path

@@ -16,4 +16,6 @@ def pick_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=picked)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from None
+    if picked.type == "meta":
+        raise ConfigError("device 'meta' cannot be used: tensors have no numbers there")
     return picked

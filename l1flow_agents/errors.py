@@ -21,6 +21,10 @@ class CheckpointError(L1FlowError, ValueError):
     """A checkpoint that is missing, foreign, truncated, altered or made for other spaces."""
 
 
+class TrainingError(L1FlowError, FloatingPointError):
+    """A training that diverged, or weights that are no numbers."""
+
+
 class DownloadError(L1FlowError, OSError):
     """A download that did not arrive whole."""
 

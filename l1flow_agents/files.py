@@ -15,6 +15,41 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.names import shown
+
+
+def output_path(path: object, folder: bool = False) -> Path:
+    """``path``, where a file or ``folder`` can be written: found out before the work whose result goes there.
+
+    Raises:
+        ConfigError: no path, a file in place of a folder or the reverse, or nothing can be written there.
+    """
+    what, other = ("a folder", "a file") if folder else ("a file", "a folder")
+    output = as_path(path)
+    try:
+        if output.exists() and output.is_dir() != folder:
+            raise ConfigError(f"{shown(str(path))}: expected the path of {what} to write, found {other}")
+        place = output.absolute() if folder else output.absolute().parent
+        while not place.exists():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place):  # permissions do not tell: root may write anywhere but in /proc
+            pass
+    except OSError as error:
+        raise ConfigError(f"{shown(str(path))}: {what} cannot be written there: {error.strerror}") from None
+    return output
+
+
+def as_path(path: object) -> Path:
+    """``path`` as a Path; a ConfigError if it is none: another kind of object, empty, or with a NUL."""
+    try:
+        text = os.fspath(path)  # type: ignore[call-overload]
+    except TypeError:
+        text = None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ConfigError(f"expected a path, got {shown(path)}")
+    return Path(text)
+
 
 def sync(path: Path) -> None:
     """Wait until the file, or the folder's names, are on disk."""

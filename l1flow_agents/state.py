@@ -74,11 +74,13 @@ def begin_episodes(counters: np.ndarray, episode_start: np.ndarray) -> None:
 
 def remember(history: Sequence[np.ndarray], newest: Mapping[str, np.ndarray], fresh: np.ndarray) -> list[np.ndarray]:
     """Histories with the newest observation appended, or filled with it in the ``fresh`` rows."""
-    updated = []
+    updated, all_fresh = [], fresh.all()
     for past, observation in zip(history, newest.values(), strict=True):
         observation = observation[:, None]
-        n_obs_steps = past.shape[1]
-        pushed = np.concatenate([past[:, 1:], observation], axis=1) if n_obs_steps > 1 else observation.copy()
+        if all_fresh:
+            updated.append(observation.repeat(past.shape[1], axis=1))
+            continue
+        pushed = np.concatenate([past[:, 1:], observation], axis=1)
         if fresh.any():
             pushed[fresh] = observation[fresh]
         updated.append(pushed)

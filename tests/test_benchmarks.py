@@ -63,6 +63,27 @@ def test_methods(run, tmp_path):
     assert rows[0]["ratio"] > 5  # 100 evaluations against 2
 
 
+def test_gpu(run, human_demos, tmp_path):
+    run("gpu", "--dataset", human_demos, "--device", "cpu", "--smoke", "--json", tmp_path / "out.json")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["continued_exactly"] is True
+    [row] = record["networks"]
+    assert row["learn_ms"] > 0 and row["eager_ms"] > 0 and row["tflop_per_s"] > 0 and row["graph_ms"] is None
+    assert row["times_faster"]["ddpm"] > 2
+    methods = {row["method"]: row for row in record["five_at_once"]}
+    assert methods.keys() == {"l1flow", "edm"}
+    assert all(row["step_ms"] > 0 and 0 <= row["mean_score"] <= 1 for row in methods.values())
+
+
+def test_export(run, load, monkeypatch, tmp_path):
+    monkeypatch.delitem(load("export").LOADERS, ".onnx")  # of which test_exporting.py makes one, and it takes seconds
+    L1FlowAgent("mlp", gym.make("PushT-v0", obs_type="state"), **SMALL).save(tmp_path / "agent")
+    run("export", "--agents", tmp_path / "agent", "--rounds", 1, "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [row["file"] for row in rows] == [".pt2"]
+    assert all(row["ratio"] > 0 and row["apart"] <= 1e-5 for row in rows)
+
+
 def test_precision(run, tmp_path):
     run("precision", "--networks", "mlp (square-state)", "--rounds", 1, "--json", tmp_path / "out.json")
     record = json.loads((tmp_path / "out.json").read_text())

@@ -474,3 +474,31 @@ def test_killed_between_the_renames(saved, make_agent, moment):
     assert equal(weights(L1FlowAgent.load(saved)), expected)
     make_agent(seed=10).save(saved)
     assert [path.name for path in saved.parent.iterdir()] == ["agent"]
+
+
+# ---- saving replaces checkpoints alone ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["thesis", "thesis/notes.txt", "."])
+def test_saving_never_deletes_what_is_no_checkpoint(make_agent, tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "notes.txt").write_text("ten years")
+    with pytest.raises(CheckpointError, match="expected a new name, an empty folder or a checkpoint to replace"):
+        make_agent("mlp").save(target)
+    assert (tmp_path / "thesis" / "notes.txt").read_text() == "ten years"
+
+
+def test_saving_never_deletes_a_folder_that_is_called_old(make_agent, tmp_path):
+    (tmp_path / "agent.old").mkdir()
+    (tmp_path / "agent.old" / "notes.txt").write_text("ten years")
+    with pytest.raises(CheckpointError, match=r"agent\.old: expected a new name"):
+        make_agent("mlp").save(tmp_path / "agent")
+
+
+def test_saving_into_an_empty_folder_and_over_a_checkpoint(make_agent, tmp_path):
+    (tmp_path / "agent").mkdir()
+    for _ in range(2):
+        make_agent("mlp").save(tmp_path / "agent")
+    weights = tmp_path / "agent" / "model.safetensors"
+    assert weights.stat().st_mode & 0o777 == 0o644

@@ -82,6 +82,13 @@ def test_a_finished_training_is_not_repeated(experiment, capsys):
     assert code == 2 and "batch_size" in err and "8" in err
 
 
+def test_a_training_that_diverges_is_one_line_and_code_1(experiment, capsys):
+    wild = ("training.learning_rate=1e30", "training.warmup_steps=0", "training.grad_clip=0", "training.total_steps=20")
+    code, _, err = run(capsys, "train", "tiny.yaml", *wild)
+    assert code == 1 and "at step" in err and "Traceback" not in err
+    assert not Path("runs/tiny/agent").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
@@ -95,8 +102,14 @@ def test_a_finished_training_is_not_repeated(experiment, capsys):
         (("train", "tiny.yaml", "--dataset", "nowhere.zarr"), "nowhere.zarr"),
         (("train", "tiny.yaml", "--device", "tpu"), "tpu"),
         (("train", "tiny.yaml", "training.batch_size=many"), "many"),
+        (("train", "tiny.yaml", "--run-dir", "tiny.yaml"), "found a file"),
+        (("train", "tiny.yaml", "--run-dir", "tiny.yaml/x"), "cannot be written"),
+        (("train", "tiny.yaml", "training.symmetry=square"), "symmetry"),
         (("eval", "no-such-agent"), "no-such-agent"),
         (("eval", "tiny.yaml"), "folder"),
+        (("eval", "pusht-state", "--output", "tiny.yaml"), "found a file"),
+        (("rollout", "pusht-state", "--output", "/proc/x"), "cannot be written"),
+        (("compare", "--env", "PushT-v0", "--output", "tiny.yaml/x"), "cannot be written"),
         (("rollout",), "--env"),
         (("rollout", "--env", "PushTT-v0"), "PushT"),
         (("rollout", "--env", "CartPole-v1"), "CartPole-v1"),
@@ -107,9 +120,10 @@ def test_a_finished_training_is_not_repeated(experiment, capsys):
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(experiment, capsys, argv, reason):
-    code, _, err = run(capsys, *argv)
-    assert code == 2
+    code, out, err = run(capsys, *argv)
+    assert code == 2 and out == ""
     assert err.startswith("l1flow") and err.count("\n") == 1 and reason in err
+    assert not Path("runs").exists()
     assert not Path("runs").exists(), "nothing half-made is left"
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.cli import main
-from l1flow_agents.comparison import compare, read_systems
+from l1flow_agents.comparison import compare, jobs, read_systems, run
 from l1flow_agents.comparison.report import rows_of
 from l1flow_agents.comparison.systems import chosen
 from l1flow_agents.errors import ConfigError
@@ -69,6 +71,25 @@ def test_a_share_of_the_budget(experiment):
     student = L1FlowAgent.load("out/runs/onedp-seed3/agent")
     assert student.provenance.teacher["method"] == "ddpm" and student.provenance.teacher["steps_done"] == 20
     assert not any("helper" in name for name in student.policy.state_dict())
+
+
+def test_a_job_trains_and_scores_where_it_is_told(experiment, monkeypatch):
+    """With a second device that every machine has."""
+    places = []
+    monkeypatch.setattr(jobs, "run_experiment", lambda experiment, run_dir, device, **_: places.append(device) or 1 / 0)
+    monkeypatch.setattr(run, "pick_device", lambda device: {"cuda": "cuda:0", "auto": "cpu"}[device])
+    shared = []
+    monkeypatch.setattr(run, "shared_gpu", lambda n: shared.append(n) or nullcontext())
+    monkeypatch.setattr(run, "in_order", lambda function, wave, n: map(function, wave))
+    for device in ("cuda", "auto"):
+        with pytest.raises(ZeroDivisionError):
+            compare("PushT-v0", ["l1flow"], range(9), "out", config="tiny.yaml", steps=4, device=device)
+    assert places == ["cuda:0", "cpu"] and shared == [min(os.cpu_count() or 1, run.ON_A_GPU), 1]
+
+
+def test_a_cluster_trains_on_its_cores(experiment):
+    with pytest.raises(ConfigError, match="a cluster trains on its machines' cores: expected device cpu, got 'cuda'"):
+        compare("PushT-v0", ["l1flow"], [0], "out", config="tiny.yaml", steps=4, cluster="auto", device="cuda")
 
 
 def test_what_is_done_is_not_done_again(experiment, capsys):

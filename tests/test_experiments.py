@@ -214,6 +214,21 @@ def test_the_seed_determines_the_last_weights(folder, replay):
     assert torch.equal(trained(1, "a"), trained(1, "b")) and not torch.equal(trained(1, "a"), trained(2, "c"))
 
 
+def test_the_record_of_a_run_is_of_what_was_trained(folder, replay):
+    record = Path("run/experiment.yaml")
+    with pytest.raises(DatasetError):
+        run_experiment(tiny("filter_key=none"), "run", "cpu", progress_bar=False)
+    assert not Path("run").exists()
+    record.parent.mkdir()
+    record.write_text("left by a run that was killed before its first checkpoint")
+    run_experiment(tiny("training.batch_size=4"), "run", "cpu", progress_bar=False)
+    trained = record.read_text()
+    assert read_experiment(record).training.batch_size == 4
+    with pytest.raises(ConfigError, match="holds a run with batch_size"):
+        run_experiment(tiny(), "run", "cpu", progress_bar=False)
+    assert record.read_text() == trained
+
+
 # ---- filter key ---------------------------------------------------------------------------------------------------
 
 

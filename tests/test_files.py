@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from l1flow_agents.files import old_name, replaced_folder, replacing, write_atomically
+from l1flow_agents.data.robomimic_writer import RobomimicWriter
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.files import old_name, output_path, replaced_folder, replacing, write_atomically
 
 
 def names(folder) -> list[str]:
@@ -55,3 +59,31 @@ def test_a_folder_takes_the_place_of_another_and_of_a_waiting_one(tmp_path):
             (made / "inside" / content).touch()
         old_name(folder).mkdir()  # as a kill between the renames leaves it
     assert names(folder / "inside") == ["two"] and folder.stat().st_mode & 0o777 == 0o755
+
+
+UNWRITABLE = ("", None, 5, "a\0b", "/proc/x", "file/x", "/dev/null/x", "x" * 300)
+
+
+@pytest.mark.parametrize("path", [*UNWRITABLE, "file"])
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, make_agent, path):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    for write in (lambda: output_path(path, folder=True), lambda: make_agent().save(path)):
+        with pytest.raises(ConfigError, match=r"path|cannot be written") as refused:
+            write()
+        assert len(str(refused.value).splitlines()) == 1
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("path", [*UNWRITABLE, "."])
+def test_a_file_that_cannot_be_written(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(ConfigError, match=r"path|cannot be written"):
+        RobomimicWriter(path, {})
+    assert names(tmp_path) == ["file"]
+
+
+def test_asking_whether_a_path_can_be_written_leaves_nothing(tmp_path):
+    assert output_path(tmp_path / "new" / "agent", folder=True) == tmp_path / "new" / "agent"
+    assert output_path(tmp_path, folder=True) == tmp_path and names(tmp_path) == []

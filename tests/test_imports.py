@@ -11,15 +11,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
-    {"errors", "lazy", "limits", "rotations", "seeds"},
+    {"errors", "lazy", "limits", "noise", "rotations", "seeds"},
     {"files", "kinds", "registry"},
-    {"building", "demonstration", "device", "layouts", "names", "safe_yaml", "spawning", "video"},
+    {"building", "demonstration", "device", "gpu_sharing", "layouts", "names", "safe_yaml", "spawning", "video"},
     {"checks", "env_maker", "frozen", "parallel", "weights"},
     {"data", "envs", "wrappers"},
     {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
     {"policy", "provenance", "state"},
+    {"replaying"},
     {"acting", "checkpoint"},
-    {"training"},
+    {"exporting", "training"},
     {"agent"},
     {"evaluation"},
     {"experiments"},

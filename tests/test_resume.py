@@ -21,7 +21,7 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 
 from l1flow_agents import Episodes, L1FlowAgent
-from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.errors import ConfigError, DatasetError, TrainingError
 from l1flow_agents.training import TrainingConfig
 from l1flow_agents.training.loop import cosine_with_warmup, drop_history
 
@@ -327,8 +327,62 @@ def test_an_unknown_precision_names_the_known_ones():
 
 
 def test_a_loss_that_is_not_finite_stops_training():
-    with pytest.raises(FloatingPointError, match=r"the loss is .* at step"):
+    with pytest.raises(TrainingError, match=r"the loss is .* at step"):
         train_small(learning_rate=1e30, warmup_steps=0, log_every=1, grad_clip=0)
+
+
+def break_weights_at(step: int, agent: L1FlowAgent) -> None:
+    if agent.num_timesteps == step:
+        next(agent.policy.parameters()).fill_(math.nan)
+
+
+@pytest.mark.parametrize("settings", [{"learning_rate": 1e30, "warmup_steps": 0, "grad_clip": 0}, {}])
+def test_no_checkpoint_of_a_diverged_training_is_written(tmp_path, settings):
+    """Whether the loss tells, or the weights alone."""
+    broken = Each(lambda agent: None if settings else break_weights_at(8, agent))
+    with pytest.raises(TrainingError, match=r"the loss is|finite weights"):
+        train_small(tmp_path, log_every=1000, callback=broken, **settings)
+    kept = list((tmp_path / "checkpoints").glob("*/model.safetensors"))
+    assert settings or [path.parent.name for path in kept] == ["00000004"]
+    assert all(tensor.isfinite().all() for path in kept for tensor in load_file(path).values())
+
+
+@pytest.mark.parametrize(("value", "half"), [(math.nan, False), (1e6, True)])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value, half):
+    agent = new_agent()
+    agent.save(tmp_path / "agent")
+    before = (tmp_path / "agent" / "model.safetensors").read_bytes()
+    next(agent.policy.network.parameters()).fill_(value)
+    with pytest.raises(TrainingError, match="finite weights"):
+        agent.save(tmp_path / "agent", half=half)
+    assert (tmp_path / "agent" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"total_steps": 2.5}, "total_steps must be a whole number, got 2.5"),
+        ({"total_steps": "x"}, "total_steps must be a whole number, got 'x'"),
+        ({"total_steps": True}, "total_steps must be a number"),
+        ({"total_steps": 0}, "total_steps must be at least 1, got 0"),
+        ({"dataset": "lift.hdf5"}, "expected Episodes.*got 'lift.hdf5'"),
+        ({"dataset": None}, "expected Episodes.*got None"),
+        ({"run_dir": 5}, "expected a path, got 5"),
+        ({"callback": 5}, "callback.*got 5"),
+        ({"callback": [print]}, "callback.*got .<built-in"),
+    ],
+)
+def test_arguments_of_another_kind(given, reason):
+    with pytest.raises(ConfigError, match=reason):
+        new_agent().learn(**{"dataset": random_episodes(), "total_steps": 1, **given})
+
+
+def test_a_refused_training_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="symmetry"):
+        train_small(tmp_path / "run", symmetry="nothing")
+    with pytest.raises(DatasetError):
+        new_agent("mlp", OBSERVATION).learn(random_episodes(), 1, run_dir=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

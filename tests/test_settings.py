@@ -278,3 +278,14 @@ def test_both_names_are_one_class():
     agent = L1FlowAgent("mlp", (STATE, ACTION), network_kwargs=TINY["mlp"])
     assert agent.settings.method == "l1flow"
     assert L1FlowAgent("mlp", (STATE, ACTION), "ddpm", network_kwargs=TINY["mlp"]).settings.method == "ddpm"
+
+
+def test_the_device_is_fixed(make_agent, tmp_path):
+    agent = make_agent("mlp")
+    with pytest.raises(ConfigError, match=r"device is fixed; agent.with_settings\(device='cuda'\)"):
+        agent.device = "cuda"
+    with pytest.raises(ConfigError, match="device 'meta' cannot be used"):
+        agent.with_settings(device="meta")
+    agent.save(tmp_path / "agent")
+    with pytest.raises(ConfigError, match="device 'nothing' cannot be used"):
+        type(agent).load(tmp_path / "agent", device="nothing")

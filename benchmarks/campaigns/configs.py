@@ -130,8 +130,6 @@ def attempt(config: dict[str, Any], folder: Path) -> str:
             return "too slow"
         except Exception as error:
             return f"traceback: {type(error).__name__}"
-        finally:
-            (folder / "run" / "experiment.yaml").unlink(missing_ok=True)
     return "accepted"
 
 

@@ -12,7 +12,7 @@ import gymnasium as gym
 from tqdm import tqdm
 
 from l1flow_agents.cli.parser import parser
-from l1flow_agents.errors import DownloadError, L1FlowError
+from l1flow_agents.errors import DownloadError, L1FlowError, TrainingError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except (L1FlowError, gym.error.Error) as error:
         print(f"l1flow: error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, (DownloadError, RuntimeError)) else 2
+        return 1 if isinstance(error, (DownloadError, RuntimeError, TrainingError)) else 2
     except KeyboardInterrupt:
         print("l1flow: interrupted", file=sys.stderr)
         return 130

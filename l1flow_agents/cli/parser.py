@@ -14,7 +14,7 @@ from l1flow_agents.cli.demonstrations import (
     run_info,
     run_replay,
 )
-from l1flow_agents.cli.score import run_eval, run_rollout
+from l1flow_agents.cli.score import run_eval, run_export, run_rollout
 from l1flow_agents.cli.train import run_compare, run_distill, run_train, settings_help
 from l1flow_agents.seeds import COLLECTION_SEED, GENERATION_SEED, TEST_SEED
 
@@ -28,6 +28,7 @@ EXAMPLES = """examples:
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
   l1flow distill runs/ddpm/agent --method onedp --config pusht-state   one pass from a trained DDPM
   l1flow compare --env PushT-v0 --methods l1flow ddpm l1_regression --seeds 0 1 2
+  l1flow export pusht-state -o pusht.onnx        its plan as one file for other programs
   l1flow info                                    versions, environments, agents
 """
 Run = Callable[[argparse.Namespace], int]
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add_training(command)
     add_comparison(command)
     add_scoring(command)
+    add_export(command)
     add_demonstrations(command)
     return top
 
@@ -92,8 +94,12 @@ def add_training(command: Command) -> None:
 
 
 def add_machine(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    add_device(sub)
     sub.add_argument("--threads", type=positive, help="CPU threads of torch")
+
+
+def add_device(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 
 
 def add_comparison(command: Command) -> None:
@@ -116,7 +122,8 @@ def add_comparison(command: Command) -> None:
         "--curve", type=int, default=5, metavar="N", help="evaluations while it trains (default: %(default)s)"
     )
     comparison.add_argument("--output", help="folder to continue or to fill (default: runs/compare/ENV)")
-    comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core)")
+    comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core; 5 on a GPU)")
+    add_device(comparison)
     comparison.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
 
 
@@ -141,6 +148,12 @@ def add_scoring(command: Command) -> None:
     rollout.add_argument("--films", type=positive, default=4, help="episodes to film (default: %(default)s)")
     rollout.add_argument("--grid", action="store_true", help="one film with all of them")
     rollout.add_argument("--overlay", action="store_true", help="draw the plan")
+
+
+def add_export(command: Command) -> None:
+    export = command("export", run_export, "Write an agent's plan as one file, for programs without this library.")
+    export.add_argument("agent", help="checkpoint folder, published name, or Hub id")
+    export.add_argument("-o", "--output", required=True, metavar="FILE", help=".onnx, or .pt2 for torch.export")
 
 
 def add_demonstrations(command: Command) -> None:

@@ -1,4 +1,4 @@
-"""``l1flow eval`` and ``rollout``."""
+"""``l1flow eval``, ``rollout`` and ``export``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,21 @@ def run_rollout(arguments: argparse.Namespace) -> int:
     return _evaluate(arguments, arguments.agent or default_agent(arguments.env), video)
 
 
+def run_export(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.agent import L1FlowAgent
+
+    L1FlowAgent.load(arguments.agent, device="cpu").export(arguments.output)
+    print(arguments.output)
+    return 0
+
+
 def _evaluate(arguments: argparse.Namespace, name: str, video: Any) -> int:
     from l1flow_agents.agent import L1FlowAgent
     from l1flow_agents.evaluation import evaluate
+    from l1flow_agents.files import output_path
 
+    if arguments.output:
+        output_path(arguments.output, folder=True)
     agent = L1FlowAgent.load(name, device=arguments.device)
     if arguments.n_action_steps is not None:
         agent = agent.with_settings(n_action_steps=arguments.n_action_steps)

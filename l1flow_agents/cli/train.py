@@ -13,8 +13,8 @@ def run_train(arguments: argparse.Namespace) -> int:
 
     experiment = read_experiment(arguments.config, arguments.overrides).changed(**data_of(arguments))
     run_dir = Path(arguments.run_dir or Path("runs") / Path(arguments.config).stem)
-    print(yaml.safe_dump(experiment.to_dict(), sort_keys=False), end="")
-    run_experiment(experiment, run_dir, arguments.device)
+    settings = yaml.safe_dump(experiment.to_dict(), sort_keys=False)
+    run_experiment(experiment, run_dir, arguments.device, on_start=lambda: print(settings, end="", flush=True))
     print(f"agent: {run_dir / 'agent'}")
     return 0
 
@@ -66,6 +66,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
         n_curve=arguments.curve,
         n_workers=arguments.workers,
         cluster=arguments.cluster,
+        device=arguments.device,
         command=arguments.command_line,
         progress_bar=True,
     )

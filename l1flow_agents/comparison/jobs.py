@@ -20,7 +20,7 @@ from l1flow_agents.files import write_atomically
 from l1flow_agents.names import plain
 from l1flow_agents.seeds import TEST_SEED
 
-TRIAL_STEPS = 40  # gradient steps from which a budget in seconds is turned into steps
+TRIAL_STEPS = {"cpu": 40, "cuda": 400}  # gradient steps from which a budget in seconds is turned into steps
 RESULT, SCORES = "result.json", "scores"
 
 
@@ -34,6 +34,7 @@ class Job:
         steps, seconds: the budget, one of the two.
         n_curve, curve_episodes: evaluations on validation seeds while it trains.
         n_episodes: on the test seeds.
+        device: where it trains and is scored.
     """
 
     system: System
@@ -45,6 +46,7 @@ class Job:
     n_curve: int
     curve_episodes: int
     n_episodes: int
+    device: str = "cpu"
 
     @property
     def name(self) -> str:
@@ -89,7 +91,7 @@ def run_job(job: Job) -> Path:
                 )
         if found["n_episodes"] == job.n_episodes and found["rows"].keys() == job.system.rows().keys():
             return result
-    agent = run_experiment(experiment, job.run_dir, "cpu", progress_bar=False)
+    agent = run_experiment(experiment, job.run_dir, job.device, progress_bar=False)
     rows = {}
     for row, settings in job.system.rows().items():
         rows[row] = score(job, row, agent.with_settings(method_kwargs=settings))
@@ -135,11 +137,17 @@ def steps_of(job: Job) -> int:
     path = job.run_dir / "step_seconds.json"
     if not path.exists():
         with tempfile.TemporaryDirectory() as scratch:
-            trial = job.described(TRIAL_STEPS).changed(evaluation=None)
-            run_experiment(trial, scratch, "cpu", progress_bar=False)
-            steps, seconds = training_seconds(Path(scratch))[-1]
-        write_atomically(path, json.dumps(seconds / steps))
+            trial = job.described(TRIAL_STEPS.get(torch.device(job.device).type, 40)).changed(evaluation=None)
+            run_experiment(trial, scratch, job.device, progress_bar=False)
+            write_atomically(path, json.dumps(seconds_of_a_step(Path(scratch))))
     return max(int(job.seconds * job.system.budget / json.loads(path.read_text())), 1)
+
+
+def seconds_of_a_step(run_dir: Path) -> float:
+    """From the first row of the log to its last, so that what is done once does not count; of all, where it has one."""
+    rows = training_seconds(run_dir)
+    (first, begin), (last, end) = rows[0] if len(rows) > 1 else (0, 0.0), rows[-1]
+    return (end - begin) / (last - first)
 
 
 def training_seconds(run_dir: Path) -> list[tuple[int, float]]:

@@ -16,13 +16,17 @@ from l1flow_agents.comparison.latency import latencies
 from l1flow_agents.comparison.report import write_report
 from l1flow_agents.comparison.systems import chosen, read_systems
 from l1flow_agents.data.download import locate
+from l1flow_agents.device import pick_device
 from l1flow_agents.envs import find_spec, plain_id
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments import read_experiment
-from l1flow_agents.files import write_atomically
+from l1flow_agents.files import output_path, write_atomically
+from l1flow_agents.gpu_sharing import shared_gpu
 from l1flow_agents.methods import METHODS
 from l1flow_agents.parallel import in_order, on_cluster
 from l1flow_agents.provenance import versions
+
+ON_A_GPU = 5  # trainings at a time that still gain from each other's pauses
 
 
 def compare(
@@ -41,6 +45,7 @@ def compare(
     curve_episodes: int = 20,
     n_workers: int | None = None,
     cluster: str | None = None,
+    device: str = "auto",
     command: str = "",
     progress_bar: bool = False,
 ) -> dict[str, Any]:
@@ -56,8 +61,10 @@ def compare(
         steps, seconds: the budget of a training, one of the two; by default the configuration's ``total_steps``.
         n_episodes: on the test seeds, for every row and seed.
         n_curve, curve_episodes: evaluations on validation seeds during a training.
-        n_workers: jobs at a time, one thread each; by default one a core.
-        cluster: address of a Ray cluster that sees ``output`` under the same path; ``auto`` finds one.
+        n_workers: jobs at a time, one thread each; by default one a core, on a GPU at most 5, which share it by MPS.
+        cluster: address of a Ray cluster that sees ``output`` under the same path; ``auto`` finds one. It trains on
+            its machines' cores.
+        device: where the jobs train and score; latencies are those of the CPU.
 
     Returns:
         What ``compare.json`` holds.
@@ -67,26 +74,33 @@ def compare(
     """
     if steps is not None and seconds is not None:
         raise ConfigError("expected a budget of steps or of seconds, got both")
+    folder = output_path(output, folder=True).absolute()
     wanted = chosen(read_systems(systems), list(methods))
     spec = find_spec(env_id)
     experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
     if find_spec(experiment.env).id != spec.id:
         raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment.env}")
     experiment = experiment.changed(dataset=str(locate(experiment.dataset)))
+    if cluster and device not in ("auto", "cpu"):
+        raise ConfigError(f"a cluster trains on its machines' cores: expected device cpu, got {device!r}")
+    place = "cpu" if cluster else str(pick_device(device))
     budget = steps if steps is not None or seconds is not None else experiment.training.total_steps
-    folder = Path(output).absolute()
     jobs = [
-        Job(system, seed, experiment, folder, budget, seconds, n_curve, curve_episodes, n_episodes)
+        Job(system, seed, experiment, folder, budget, seconds, n_curve, curve_episodes, n_episodes, place)
         for system in wanted
         for seed in dict.fromkeys(seeds)
     ]
-    run_jobs(jobs, n_workers or os.cpu_count() or 1, cluster, progress_bar)
+    on_gpu, cores = place.startswith("cuda"), os.cpu_count() or 1
+    n_workers = min(n_workers or (min(cores, ON_A_GPU) if on_gpu else cores), len(jobs))
+    with shared_gpu(n_workers if on_gpu else 1):
+        run_jobs(jobs, n_workers, cluster, progress_bar)
     results = finished(folder, jobs[0])
     record = {
         "command": command,
         "env": spec.id,
         "budget": jobs[0].budget,
         "n_episodes": n_episodes,
+        "device": place,
         "versions": versions(),
         "latency_seconds": latencies(agents_of(folder, results)),
         "results": results,

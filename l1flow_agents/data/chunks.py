@@ -73,12 +73,24 @@ class ChunkSampler:
 
         The last, incomplete batch of an epoch is dropped; with fewer windows than ``batch_size`` all are used.
         """
-        per_epoch = max(len(self) // batch_size, 1)
-        epoch, batch = divmod(step, per_epoch)
-        if self._shuffled != (epoch, seed):  # one shuffle an epoch, not a batch
+        epoch, part = self.place(step, batch_size)
+        return self.order(epoch, seed)[part]
+
+    def place(self, step: int, batch_size: int) -> tuple[int, slice]:
+        """The epoch of gradient step ``step``, and where in its `order` the windows are."""
+        epoch, batch = divmod(step, max(len(self) // batch_size, 1))
+        return epoch, slice(batch * batch_size, (batch + 1) * batch_size)
+
+    def order(self, epoch: int, seed: int) -> np.ndarray:
+        """All windows, shuffled; made once an epoch, not a batch."""
+        if self._shuffled != (epoch, seed):
             self._order = np.random.Generator(np.random.Philox(key=(seed, epoch))).permutation(len(self))
             self._shuffled = (epoch, seed)
-        return self._order[batch * batch_size : (batch + 1) * batch_size]
+        return self._order
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows (len(self),) where windows begin, perhaps before their episode, and its first and last row."""
+        return self._start, self._begin, self._last
 
 
 def check_chunk_lengths(horizon: int, n_obs_steps: int, n_action_steps: int) -> None:

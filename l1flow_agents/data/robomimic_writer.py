@@ -16,7 +16,7 @@ from l1flow_agents.data import hdf5
 from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_demo, read_env_args
 from l1flow_agents.demonstration import Demonstration, flat
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.files import replacing, sync
+from l1flow_agents.files import output_path, replacing, sync
 
 
 class RobomimicWriter:
@@ -35,6 +35,7 @@ class RobomimicWriter:
 
     Raises:
         DatasetError: another suffix than ``.hdf5`` or ``.h5``; what is there is damaged or has other ``env_args``.
+        ConfigError: ``path`` cannot be written.
 
     Example::
 
@@ -46,7 +47,7 @@ class RobomimicWriter:
     def __init__(
         self, path: str | os.PathLike, env_args: Mapping, filter_keys: Mapping[str, Iterable[str]] | None = None
     ) -> None:
-        self.path = Path(path)
+        self.path = output_path(path)
         if self.path.suffix not in (".hdf5", ".h5"):
             raise DatasetError(f"{self.path}: expected a name ending in .hdf5 or .h5")
         self._filter_keys = filter_keys or {}

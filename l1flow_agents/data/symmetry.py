@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -12,7 +14,12 @@ from l1flow_agents.data.normalizer import ACTION
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.layouts import LAYOUTS, Layout
 
-Map = Callable[[str, np.ndarray], np.ndarray]
+if TYPE_CHECKING:
+    from torch import Tensor, device, dtype
+
+Numbers = TypeVar("Numbers", np.ndarray, "Tensor")
+Map = Callable[[str, Numbers], Numbers]
+"""Of a key and its values, (..., *shape); for a tensor, on whatever device, without a word to the host."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +37,42 @@ class Symmetry:
                 raise ConfigError(f"training: this symmetry is of {known}; got {key} {shape}")
 
 
+def backwards(value: Numbers, axis: int = -1) -> Numbers:
+    return np.flip(value, axis) if isinstance(value, np.ndarray) else value.flip(axis)
+
+
+def like(constant: np.ndarray, value: Numbers) -> Numbers:
+    """``constant`` where ``value`` is, whole numbers as they are and others with the dtype of a tensor ``value``."""
+    if isinstance(value, np.ndarray):
+        return constant
+    return _on_device(tuple(constant.tolist()), value.device, value.dtype)
+
+
+@cache
+def _on_device(numbers: tuple[float, ...], place: device, wanted: dtype) -> Tensor:
+    import torch
+
+    whole = all(isinstance(number, int) for number in numbers)
+    return torch.tensor(numbers, device=place, dtype=torch.int64 if whole else wanted)
+
+
 WORLD = 512  # side of PushT's world, pixels
 PUSHT = LAYOUTS["PushT-v0"]
 
 
-def mirror_pusht(key: str, value: np.ndarray) -> np.ndarray:
+def mirror_pusht(key: str, value: Numbers) -> Numbers:
     """PushT reflected about the axis of its mark, the line x + y = 512; walls, block and mark map onto themselves.
 
     The simulation commutes with it (tests/test_symmetry.py): (x, y) becomes (512 - y, 512 - x) and a block's angle
     pi/2 minus itself. ``value`` is (..., *shape) of observation ``key``, or (..., 2) actions.
     """
     if key == "image":
-        return np.swapaxes(value, -3, -2)[..., ::-1, ::-1, :]
+        return backwards(backwards(value.swapaxes(-3, -2), -3), -2)
     if key in ("agent_pos", ACTION):
-        return WORLD - value[..., ::-1]
-    mirrored = value.copy()
+        return WORLD - backwards(value)
+    mirrored = value.copy() if isinstance(value, np.ndarray) else value.clone()
     for place in (PUSHT["agent_pos"], PUSHT["block_pos"]):
-        mirrored[..., place] = WORLD - value[..., place][..., ::-1]
+        mirrored[..., place] = WORLD - backwards(value[..., place])
     mirrored[..., PUSHT["block_angle"]] = (np.pi / 2 - value[..., PUSHT["block_angle"]]) % (2 * np.pi)
     return mirrored
 
@@ -69,10 +95,12 @@ def mirror_table(layout: Layout) -> Map:
         ACTION: [1, 3, 5],
     }
 
-    def mirror(key: str, value: np.ndarray) -> np.ndarray:
-        mirrored = value[..., ::-1].copy() if key == "robot0_gripper_qpos" else value.copy()
-        mirrored[..., flipped[key]] *= -1
-        return mirrored
+    def mirror(key: str, value: Numbers) -> Numbers:
+        signs = np.ones(value.shape[-1])
+        signs[flipped[key]] = -1
+        exchanged = backwards(value) if key == "robot0_gripper_qpos" else value
+        result: Numbers = exchanged * like(signs, value)
+        return result
 
     return mirror
 
@@ -82,15 +110,18 @@ def turn(quaternions: Sequence[slice], quarters: int) -> Map:
 
     ``quaternions``: where its quaternions xyzw are in the observation ``object``.
     """
-    cosine, sines = np.cos(quarters * np.pi / 4), np.sin(quarters * np.pi / 4) * np.array([1, -1, 1, -1])
+    cosine, sine = np.cos(quarters * np.pi / 4), np.sin(quarters * np.pi / 4)
 
-    def turned(key: str, value: np.ndarray) -> np.ndarray:
+    def turned(key: str, value: Numbers) -> Numbers:
         if key != "object":
             return value
-        result = value.copy()
+        of_own, of_other, other = np.ones(value.shape[-1]), np.zeros(value.shape[-1]), np.arange(value.shape[-1])
         for part in quaternions:
-            quaternion = value[..., part]
-            result[..., part] = cosine * quaternion + sines * quaternion[..., [1, 0, 3, 2]]
+            of_own[part], of_other[part] = cosine, sine * np.array([1, -1, 1, -1])
+            other[part] = part.start + np.array([1, 0, 3, 2])
+        if isinstance(value, np.ndarray):  # as its own numbers are rounded
+            of_own = of_own.astype(value.dtype)
+        result: Numbers = value * like(of_own, value) + value[..., like(other, value)] * like(of_other, value)
         return result
 
     return turned
@@ -102,14 +133,14 @@ def shift(layout: Layout, x: float, y: float) -> Map:
     The same delta actions lead to the same end there, but for an arm that reaches its limits.
     """
     starts = {"robot0_eef_pos": [0], "object": layout.starts(*(f"{name}_pos" for name in layout.objects))}
-    by = np.array([x, y])
 
-    def shifted(key: str, value: np.ndarray) -> np.ndarray:
+    def shifted(key: str, value: Numbers) -> Numbers:
         if key not in starts:
             return value
-        result = value.copy()
+        by = np.zeros(value.shape[-1])
         for first in starts[key]:
-            result[..., first : first + 2] += by
+            by[first : first + 2] = x, y
+        result: Numbers = value + like(by, value)
         return result
 
     return shifted
@@ -123,7 +154,7 @@ def shifts(layout: Layout, *more: float) -> list[Map]:
 def one_after_another(*maps: Map) -> Map:
     """The maps as one."""
 
-    def apply(key: str, value: np.ndarray) -> np.ndarray:
+    def apply(key: str, value: Numbers) -> Numbers:
         for one in maps:
             value = one(key, value)
         return value
@@ -163,6 +194,15 @@ SYMMETRIES = {
         arm(PIECES),
     ),
 }
+
+
+def mirrored_tensors(values: Mapping[str, Tensor], symmetry: str, rows: Tensor) -> dict[str, Tensor]:
+    """`mirrored` for tensors (batch, steps, *shape) of observations and "action"; ``rows`` lie where they do."""
+    result = dict(values)
+    for apply, chosen in zip(SYMMETRIES[symmetry].maps, rows, strict=True):
+        for key, value in result.items():
+            result[key] = apply(key, value).where(chosen.view(-1, *[1] * (value.ndim - 1)), value)
+    return result
 
 
 def mirrored(chunks: Chunks, symmetry: str, rows: np.ndarray) -> Chunks:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+
+from stable_baselines3.common.callbacks import BaseCallback
 
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.data import open_dataset
@@ -12,27 +15,54 @@ from l1flow_agents.data.download import locate
 from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.experiments.environment import make_env
 from l1flow_agents.experiments.experiment import Experiment
-from l1flow_agents.files import write_atomically
+from l1flow_agents.files import output_path, write_atomically
 from l1flow_agents.safe_yaml import dump_yaml
 
 
+class Record(BaseCallback):
+    """Writes ``experiment`` to ``path`` when its training begins; one that is continued keeps its own.
+
+    Args:
+        on_start: called then, too.
+    """
+
+    def __init__(self, path: Path, experiment: Experiment, on_start: Callable[[], None] | None) -> None:
+        super().__init__()
+        self.path, self.experiment, self.on_start = path, experiment, on_start
+
+    def _on_training_start(self) -> None:
+        if self.num_timesteps == 0 or not self.path.exists():
+            write_atomically(self.path, dump_yaml(self.experiment.to_dict()))
+        if self.on_start is not None:
+            self.on_start()
+
+    def _on_step(self) -> bool:
+        return True
+
+
 def run_experiment(
-    experiment: Experiment, run_dir: str | os.PathLike, device: str = "auto", progress_bar: bool = True
+    experiment: Experiment,
+    run_dir: str | os.PathLike,
+    device: str = "auto",
+    progress_bar: bool = True,
+    on_start: Callable[[], None] | None = None,
 ) -> L1FlowAgent:
     """Train as ``experiment`` says, continuing what ``run_dir`` holds; the agent is saved as ``run_dir/agent``.
 
     ``training.seed`` determines everything: initial weights, order of windows and every draw.
+
+    Args:
+        on_start: called when nothing was refused and the training begins.
     """
+    run_dir = output_path(run_dir, folder=True)
     agent = new_agent(experiment, device)
     evaluation = experiment.evaluation
-    callback = ScoreCallback(**asdict(evaluation)) if evaluation else None
+    callbacks: list[BaseCallback] = [Record(run_dir / "experiment.yaml", experiment, on_start)]
+    callbacks += [ScoreCallback(**asdict(evaluation))] if evaluation else []
     dataset = open_dataset(locate(experiment.dataset), list(agent.spaces_by_key), experiment.filter_key)
-    record = Path(run_dir) / "experiment.yaml"
-    if not record.exists():  # a run that is continued keeps its own; `learn` refuses other settings
-        write_atomically(record, dump_yaml(experiment.to_dict()))
     training = experiment.training
-    agent.learn(dataset, training.total_steps, callback, progress_bar, run_dir=run_dir, **training.config())
-    agent.save(Path(run_dir) / "agent")
+    agent.learn(dataset, training.total_steps, callbacks, progress_bar, run_dir=run_dir, **training.config())
+    agent.save(run_dir / "agent")
     return agent
 
 

@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.methods.row_noise import RowNoise
 from l1flow_agents.names import check_names
+
+__all__ = ["Method", "Network", "RowNoise", "check_sampler_only", "masked_mean"]
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``network(x, t, cond)``: x (batch, horizon, action_dim), t (batch,) in [0, 1], cond (batch, cond_dim)."""
@@ -19,6 +21,10 @@ Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 class Method(nn.Module, ABC):
     """One way to learn and draw action chunks. Subclasses see tensors and a network, nothing else.
+
+    On a GPU a step is replayed as a graph: what `loss` and `sample` compute must not depend on a value that the host
+    has to wait for (no ``if`` on a tensor, no ``item``, no tensor moved from the CPU); a loss that does is still
+    trained, a kernel at a time.
 
     A module, so that a method may own parameters (a learned query, a second score network); most own none.
     Chunks are normalised and have shape (batch, horizon, action_dim).
@@ -65,17 +71,6 @@ class Method(nn.Module, ABC):
 def masked_mean(error: Tensor, valid: Tensor) -> Tensor:
     """Mean of ``error`` (batch, horizon, action_dim) over the steps where ``valid`` (batch, horizon) is 1."""
     return (error * valid[..., None]).sum() / (valid.sum().clamp(min=1) * error.shape[-1])
-
-
-def streams(x0: Tensor) -> list[torch.Generator]:
-    """A generator a row, seeded by the row's own bits.
-
-    A sampler that draws noise on its way takes it from here: what it returns for a row then depends neither on the
-    batch around it nor on a global generator.
-    """
-    bits = x0.detach().cpu().float().flatten(1).contiguous().view(torch.int32).long()
-    digests = (bits * (2 * torch.arange(bits.shape[1]) + 1) * 0x9E3779B1).sum(dim=1)  # integers: exact in any order
-    return [torch.Generator().manual_seed(digest % 2**63) for digest in digests.tolist()]
 
 
 def check_sampler_only(what: str, method: type[Method], trained: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few, NotNegative, Positive
-from l1flow_agents.methods.base import Method, Network, streams
+from l1flow_agents.methods.base import Method, Network, RowNoise
 from l1flow_agents.methods.edm import EDM, SIGMA_MAX, denoise, heun, karras, level, log_normal, weight
 
 N_BINS = 80  # noise levels between which the student learns to jump
@@ -35,6 +35,7 @@ class Consistency(Method):
     """
 
     teachers = ("edm",)
+    levels: Tensor
     sampler_settings = ("n_steps", "start_std")
 
     def __init__(self, *, n_steps: Few = 1, start_std: Positive = 1.0, dsm_weight: NotNegative = 1.0) -> None:
@@ -44,6 +45,7 @@ class Consistency(Method):
         if not start_std > 0:
             raise ConfigError(f"consistency: start_std must be positive, got {start_std}")
         self.n_steps, self.start_std, self.dsm_weight = n_steps, start_std, dsm_weight
+        self.register_buffer("levels", torch.tensor(karras(N_BINS)[::-1]), persistent=False)  # from the smallest
         self._teacher: tuple[nn.Module, ...] = ()  # in a tuple it is no part of this module
 
     def fit_to(self, horizon: int, action_dim: int, cond_dim: int) -> None:
@@ -64,7 +66,7 @@ class Consistency(Method):
     def loss(self, network: Network, x1: Tensor, cond: Tensor, valid: Tensor) -> Tensor:
         if not self._teacher:
             raise ConfigError("consistency learns from a teacher: `l1flow distill`, or ChunkAgent.from_teacher")
-        n, levels = len(x1), karras(N_BINS).flip(0).to(x1)  # from the smallest
+        n, levels = len(x1), self.levels
         upper = torch.randint(1, N_BINS, (n,), device=x1.device)
         sigma, adjacent = levels[upper], levels[upper - 1]
         stop = levels[(torch.rand(n, device=x1.device) * upper).long()]  # any level up to the adjacent one
@@ -84,13 +86,12 @@ class Consistency(Method):
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         x, sigma = self.start_std * x0, SIGMA_MAX
-        levels, drawing = karras(N_BINS).tolist(), streams(x0) if self.n_steps > 1 else []
+        levels, noise = karras(N_BINS), RowNoise(x0) if self.n_steps > 1 else None
         for k in range(self.n_steps):
-            if k:
+            if noise is not None and k:
                 sigma = levels[N_BINS * k // self.n_steps]
-                noise = [torch.randn(x0.shape[1:], generator=stream) for stream in drawing]
-                x = x + sigma * torch.stack(noise).to(x0)
-            here = x.new_full((len(x),), sigma)
+                x = x + sigma * noise.draw()[0]
+            here = x.new_full((x.shape[0],), sigma)
             x = self.jump(network, x, here, torch.zeros_like(here), cond)
         return x
 

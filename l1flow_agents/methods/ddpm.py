@@ -14,7 +14,7 @@ from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
-from l1flow_agents.methods.base import Method, Network, masked_mean, streams
+from l1flow_agents.methods.base import Method, Network, RowNoise, masked_mean
 
 N_LEVELS = 100  # of noise
 LARGEST_BETA = 0.999
@@ -64,11 +64,11 @@ class DDPM(Method):
         return masked_mean(error.square(), valid)
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
-        stride, kept, x = N_LEVELS // self.n_steps, self.kept.tolist(), x0
+        stride, kept, x = N_LEVELS // self.n_steps, KEPT, x0
         fresh = noises(x0) if self.sampler == "ddpm" else None
         for level in range((self.n_steps - 1) * stride, -1, -stride):
             now, before = kept[level], kept[level - stride] if level else 1.0
-            noise = network(x, x.new_full((len(x),), level / N_LEVELS), cond)
+            noise = network(x, x.new_full((x.shape[0],), level / N_LEVELS), cond)
             x1 = ((x - math.sqrt(1 - now) * noise) / math.sqrt(now)).clamp_(-1, 1)
             if fresh is None:  # eq. 12 with sigma = 0
                 x = math.sqrt(before) * x1 + math.sqrt(1 - before) * noise
@@ -91,5 +91,7 @@ def squared_cosine() -> Tensor:
 
 def noises(x0: Tensor) -> Tensor:
     """Noise for every level, (100, *x0.shape)."""
-    shape = (N_LEVELS, *x0.shape[1:])
-    return torch.stack([torch.randn(shape, generator=stream) for stream in streams(x0)], dim=1).to(x0)
+    return RowNoise(x0).draw(N_LEVELS)
+
+
+KEPT: tuple[float, ...] = tuple(squared_cosine().tolist())  # for the sampler, which need not ask the device for them

@@ -48,16 +48,17 @@ class EDM(Method):
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         x = SIGMA_MAX * x0
-        for sigma, after in pairwise([*karras(self.n_steps).tolist(), 0.0]):
-            x = heun(network, x, x.new_full((len(x),), sigma), x.new_full((len(x),), after), cond)
-        return x
+        levels = karras(self.n_steps)
+        for sigma, after in pairwise(levels):
+            x = heun(network, x, x.new_full((x.shape[0],), sigma), x.new_full((x.shape[0],), after), cond)
+        last = x.new_full((x.shape[0],), levels[-1])
+        return euler(network, x, last, torch.zeros_like(last), cond)[0]  # to level 0: of first order, and lands on D
 
 
-def karras(n: int) -> Tensor:
+def karras(n: int) -> list[float]:
     """``n`` noise levels from the largest to the smallest (eq. 5)."""
-    part = torch.linspace(0, 1, n, dtype=torch.double) if n > 1 else torch.zeros(1, dtype=torch.double)
     most, least = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return torch.pow(most + part * (least - most), RHO)
+    return [(most + k / max(n - 1, 1) * (least - most)) ** RHO for k in range(n)]
 
 
 def log_normal(n: int, device: torch.device) -> Tensor:
@@ -86,13 +87,14 @@ def denoise(network: Network, x: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
 
 
 def heun(network: Network, x: Tensor, sigma: Tensor, after: Tensor, cond: Tensor) -> Tensor:
-    """One second-order step of the probability flow ``dx/dsigma = (x - D(x)) / sigma``, rows at levels of their own.
+    """One second-order step of the probability flow from ``sigma`` to ``after`` > 0, rows at levels of their own."""
+    s, u = sigma[:, None, None], after[:, None, None]
+    there, slope = euler(network, x, sigma, after, cond)
+    return x + (u - s) * (slope + (there - denoise(network, there, after, cond)) / u) / 2
 
-    A step to level 0, which no row may share with others, is of first order and lands on D.
-    """
+
+def euler(network: Network, x: Tensor, sigma: Tensor, after: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    """One first-order step of the probability flow ``dx/dsigma = (x - D(x)) / sigma``, and the slope it took."""
     s, u = sigma[:, None, None], after[:, None, None]
     slope = (x - denoise(network, x, sigma, cond)) / s
-    euler = x + (u - s) * slope
-    if not after.any():
-        return euler
-    return x + (u - s) * (slope + (euler - denoise(network, euler, after, cond)) / u) / 2
+    return x + (u - s) * slope, slope

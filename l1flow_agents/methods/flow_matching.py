@@ -47,5 +47,5 @@ class FlowMatching(Method):
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         x = x0
         for k in range(self.n_steps):
-            x = x + network(x, x.new_full((len(x),), k / self.n_steps), cond) / self.n_steps
+            x = x + network(x, x.new_full((x.shape[0],), k / self.n_steps), cond) / self.n_steps
         return x

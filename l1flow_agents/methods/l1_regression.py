@@ -25,4 +25,4 @@ class L1Regression(Method):
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         """The same for every noise ``x0``, of which only the shape is used."""
-        return network(self.query.expand_as(x0), x0.new_ones(len(x0)), cond)
+        return network(self.query.expand_as(x0), x0.new_ones(x0.shape[0]), cond)

@@ -73,9 +73,11 @@ class L1Flow(Method):
 
     def training_times(self, n: int, device: torch.device) -> Tensor:
         """(n,) times in [0, 1] by the chosen law."""
-        if self.time == "beta":
-            return torch.distributions.Beta(1.0, 1.5).sample((n,)).to(device)
+        if self.time == "beta" and device.type == "cpu":
+            return torch.distributions.Beta(1.0, 1.5).sample((n,))
         uniform = torch.rand(n, device=device)
+        if self.time == "beta":  # the same law, drawn where no generator of it is
+            return 1 - uniform ** (1 / 1.5)
         if self.time == "uniform":
             return uniform
         logit_normal = torch.randn(n, device=device).sigmoid()
@@ -84,12 +86,12 @@ class L1Flow(Method):
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         if self.sampler == "euler":
             return self._euler(network, x0, cond)
-        x_mid = torch.lerp(x0, network(x0, x0.new_zeros(len(x0)), cond), self.t_mid)
-        return network(x_mid, x0.new_full((len(x0),), self.t_mid), cond)
+        x_mid = torch.lerp(x0, network(x0, x0.new_zeros(x0.shape[0]), cond), self.t_mid)
+        return network(x_mid, x0.new_full((x0.shape[0],), self.t_mid), cond)
 
     def _euler(self, network: Network, x: Tensor, cond: Tensor) -> Tensor:
         for k in range(self.n_steps):
             # v / n = (f - x) / (1 - k/n) / n = (f - x) / (n - k); the last step lands on f itself
-            f = network(x, x.new_full((len(x),), k / self.n_steps), cond)
+            f = network(x, x.new_full((x.shape[0],), k / self.n_steps), cond)
             x = torch.lerp(x, f, 1 / (self.n_steps - k))
         return x

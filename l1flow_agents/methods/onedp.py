@@ -45,7 +45,7 @@ class OneDP(Method):
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         noise = x0 if self.stochastic else torch.zeros_like(x0)
-        level = torch.full((len(x0),), GENERATOR_LEVEL, device=x0.device)
+        level = torch.full((x0.shape[0],), GENERATOR_LEVEL, device=x0.device)
         return self.chain.clean(noise, network(noise, level / N_LEVELS, cond), level)
 
     def loss(self, network: Network, x1: Tensor, cond: Tensor, valid: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class ObservationEncoder(nn.Module):
             parts.append(self.fourier(states[0] if len(states) == 1 else torch.cat(states, dim=-1)).flatten(1))
         for key, encoder in self.images.items():
             image = observations[key]
-            parts.append(encoder(image.flatten(0, 1)).view(len(image), -1))
+            parts.append(encoder(image.flatten(0, 1)).view(image.shape[0], -1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 

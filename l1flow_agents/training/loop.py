@@ -17,15 +17,17 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from l1flow_agents.data import Chunks, ChunkSampler, Episodes
+from l1flow_agents.data import ChunkSampler, Episodes
 from l1flow_agents.data.actions import within
 from l1flow_agents.data.normalizer import ACTION, is_image
-from l1flow_agents.data.symmetry import SYMMETRIES, mirrored
-from l1flow_agents.errors import DatasetError
-from l1flow_agents.policy import ChunkPolicy, to_tensor
+from l1flow_agents.data.symmetry import SYMMETRIES
+from l1flow_agents.errors import DatasetError, TrainingError
+from l1flow_agents.policy import ChunkPolicy
+from l1flow_agents.training.batches import batches, to_tensors
 from l1flow_agents.training.config import TrainingConfig
 from l1flow_agents.training.moving_average import MovingAverage
 from l1flow_agents.training.precision import PRECISIONS, decide
+from l1flow_agents.training.step import GraphedStep, same_kernels
 
 AfterStep = Callable[[dict[str, Any]], bool]
 """Told ``step`` (from 0), ``loss`` and the like after every gradient step; False stops the training."""
@@ -45,6 +47,10 @@ class Training:
     ``policy`` always holds the moving average of the weights: what is scored is what is saved. Step k is a function of
     the settings and of k alone (order of windows and random draws come from (seed, k)), so a killed and continued run
     ends with the same bits as one that was never interrupted, given the same machine and number of threads.
+
+    On a GPU the data lie where the step is computed, and the step is a graph (`step.GraphedStep`); what changes from
+    one step to the next, the windows and the learning rate, lies in tensors that it reads. The moving average, one
+    kernel, follows behind.
 
     Args:
         policy: what is trained, in place.
@@ -72,7 +78,14 @@ class Training:
         self.ema = MovingAverage(self.model, policy, config.ema_power)
         rate, decay = config.learning_rate, config.weight_decay
         groups = by_rate(self.model)
-        self.optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.95, 0.999), weight_decay=decay, fused=True)
+        on_gpu = policy.device.type == "cuda"
+        for group in groups:
+            group["lr"] = torch.tensor(rate, device=policy.device) if on_gpu else rate
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=rate, betas=(0.95, 0.999), weight_decay=decay, fused=True, capturable=on_gpu
+        )
+        self.batches = batches(self.windows, config, policy.device)
+        self._learn = GraphedStep(self._gradient_step, policy.device) if on_gpu else self._gradient_step
 
     def run(
         self,
@@ -84,49 +97,52 @@ class Training:
         """Do the steps that are left, logging every ``log_every`` and saving every ``checkpoint_every`` of them."""
         first, started, device = self.step, time.perf_counter(), self.policy.device
         bar = tqdm(total=self.total_steps, initial=first, unit="step", disable=not progress_bar)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), bar:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), same_kernels(), bar:
             while self.step < self.total_steps:
                 made = self.advance()
                 bar.update()
                 if self._due(self.config.log_every):
-                    self._log(logger, made, (self.step - first) / (time.perf_counter() - started))
+                    loss = check_finite(made.loss, self.step)  # waits for a GPU, which the time is to include
+                    self._log(logger, loss, made, (self.step - first) / (time.perf_counter() - started))
                 paused = time.perf_counter()
                 proceed = after_step({"step": self.step - 1, **made._asdict()})
                 started += time.perf_counter() - paused  # an evaluation is no training
                 if save and (self._due(self.config.checkpoint_every) or not proceed):
+                    check_finite(made.loss, self.step)
                     save(self)
                 if not proceed:
                     break
 
     def advance(self) -> Step:
         """One gradient step. The caller's random state is not kept; `run` sees to that."""
-        config, device = self.config, self.policy.device
-        torch.manual_seed(seed_of_step(config.seed, self.step))
-        batch = self.windows[self.windows.batch_indices(self.step, config.batch_size, config.seed)]
-        if config.symmetry:
-            rows = torch.rand(len(SYMMETRIES[config.symmetry].maps), len(batch.actions)).numpy() < 0.5
-            batch = mirrored(batch, config.symmetry, rows)
-        observations, actions, valid = to_tensors(batch, device)
-        observations = drop_history(observations, config.history_dropout)
-        learning_rate = cosine_with_warmup(self.step, self.total_steps, config)
+        torch.manual_seed(seed_of_step(self.config.seed, self.step))
+        self.batches.place(self.step)
+        learning_rate = cosine_with_warmup(self.step, self.total_steps, self.config)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate * group["rate"]
+            set_rate(group, learning_rate * group["rate"])
+        loss, grad_norm = self._learn()
+        self.ema.update(self.step)
+        self.step += 1
+        return Step(loss, grad_norm, learning_rate)
 
-        with torch.autocast(device.type, self.precision, enabled=self.precision is not torch.float32):
+    def _gradient_step(self) -> tuple[Tensor, Tensor]:
+        """Loss and norm of the gradient; on a GPU nothing here waits for it, or depends on the step but by tensors."""
+        config = self.config
+        observations, actions, valid = self.batches.read()
+        observations = drop_history(observations, config.history_dropout)
+        with torch.autocast(self.policy.device.type, self.precision, enabled=self.precision is not torch.float32):
             loss = self.model.loss(observations, actions, valid, config.noise_samples)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
         grad_norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
         self.optimizer.step()
-        self.ema.update(self.step)
-        self.step += 1
-        return Step(loss, grad_norm, learning_rate)
+        return loss.detach(), grad_norm
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.total_steps
 
-    def _log(self, logger: Logger, made: Step, fps: float) -> None:
-        logger.record("train/loss", check_finite(made.loss, self.step))
+    def _log(self, logger: Logger, loss: float, made: Step, fps: float) -> None:
+        logger.record("train/loss", loss)
         logger.record("train/grad_norm", made.grad_norm.item())
         logger.record("train/learning_rate", made.learning_rate)
         logger.record("time/total_timesteps", self.step)
@@ -198,9 +214,12 @@ def seed_of_step(seed: int, step: int) -> int:
     return int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0]) >> 1
 
 
-def to_tensors(batch: Chunks, device: torch.device) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    observations = {key: to_tensor(array, device) for key, array in batch.observations.items()}
-    return observations, to_tensor(batch.actions, device), torch.from_numpy(batch.valid).to(device)
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """The learning rate of a group of parameters, a tensor where a graph reads it."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def drop_history(observations: dict[str, Tensor], share: float) -> dict[str, Tensor]:
@@ -209,9 +228,10 @@ def drop_history(observations: dict[str, Tensor], share: float) -> dict[str, Ten
     if share == 0 or first.shape[1] == 1:
         return observations
     dropped = torch.rand(len(first), device=first.device) < share
-    for value in observations.values():
-        value[dropped] = value[dropped][:, -1:]
-    return observations
+    return {
+        key: torch.where(dropped.view(-1, *[1] * (value.ndim - 1)), value[:, -1:], value)
+        for key, value in observations.items()
+    }
 
 
 @torch.no_grad()
@@ -233,5 +253,5 @@ def validate(policy: ChunkPolicy, held_out: ChunkSampler, n_windows: int = 512) 
 def check_finite(loss: Tensor, step: int) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise FloatingPointError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
+        raise TrainingError(f"the loss is {value} at step {step}; lower learning_rate or look at the data")
     return value

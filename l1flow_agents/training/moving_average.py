@@ -20,5 +20,5 @@ class MovingAverage:
         """After gradient step ``step``, counted from 0."""
         decay = min(1 - (1 + step) ** -self.power, 0.9999)
         torch._foreach_lerp_(self._averaged, self._live, 1 - decay)
-        for averaged, live in zip(self._averaged_buffers, self._live_buffers, strict=True):
-            averaged.copy_(live)  # a running statistic is already an average
+        if self._live_buffers:  # a running statistic is already an average
+            torch._foreach_copy_(self._averaged_buffers, self._live_buffers)

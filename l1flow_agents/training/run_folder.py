@@ -26,7 +26,7 @@ class RunFolder:
     """``path`` with ``progress.csv``, TensorBoard's events and ``checkpoints/<step>``.
 
     Args:
-        path: made if it is not there.
+        path: made with the first log.
         config: the ``config.yaml`` of its checkpoints, but for the number of steps done.
 
     Raises:
@@ -35,7 +35,6 @@ class RunFolder:
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path, self.config = path, config
-        path.mkdir(parents=True, exist_ok=True)
         for leftover in self._checkpoints.glob(".*"):  # a kill while saving
             shutil.rmtree(leftover)
         found = checkpoints(path)
