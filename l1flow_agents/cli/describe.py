@@ -32,9 +32,8 @@ def describe(name: str | None = None) -> dict[str, Any]:
         return describe_dataset(locate(name))
     if Path(name).exists() and not (Path(name) / checkpoint.CONFIG).exists():
         known = ", ".join(one.name for one in FORMATS.usable())
-        raise DatasetError(
-            f"{name}: neither a data set ({known}) nor a checkpoint folder{checkpoint.inside(Path(name))}"
-        )
+        hint = checkpoint.inside(Path(name))
+        raise DatasetError(f"{name}: neither a data set ({known}) nor a checkpoint folder{hint}")
     folder = checkpoint.find(name)
     config = checkpoint.read_config(folder)
     return {"folder": str(folder), **config}
