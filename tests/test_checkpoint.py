@@ -487,7 +487,7 @@ def test_killed_between_the_renames(saved, make_agent, moment):
             r"expected a new name, an empty folder or a checkpoint to replace, found a folder with \['notes.txt'\]",
         ),
         ("thesis/notes.txt", "expected the path of a folder to write, found a file"),
-        (".", r"expected a new name, an empty folder or a checkpoint to replace, found a folder with \['thesis'\]"),
+        (".", r"a new name, an empty folder or a checkpoint to replace, found a folder with \['thesis'\]"),
     ],
 )
 def test_saving_never_deletes_what_is_no_checkpoint(make_agent, tmp_path, monkeypatch, target, reason):
