@@ -18,7 +18,7 @@ from torch import Tensor
 
 from l1flow_agents import zoo
 from l1flow_agents.errors import CheckpointError, ConfigError, TrainingError
-from l1flow_agents.files import as_path, old_name, replaced_folder
+from l1flow_agents.files import as_path, old_name, replaced_folder, text_of
 from l1flow_agents.names import nearest
 from l1flow_agents.provenance import versions
 from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
@@ -179,11 +179,8 @@ def as_name(name: object) -> str:
     Raises:
         CheckpointError: another kind of object, empty, or with a NUL.
     """
-    try:
-        text = os.fspath(name)  # type: ignore[call-overload]
-    except TypeError:
-        text = None
-    if not isinstance(text, str) or not text or "\0" in text:
+    text = text_of(name)
+    if text is None:
         raise CheckpointError(f"expected a folder, a published agent or a Hub id owner/name, got {quoted(name)}")
     return text
 

@@ -42,13 +42,19 @@ def output_path(path: object, folder: bool = False) -> Path:
 
 def as_path(path: object) -> Path:
     """``path`` as a Path; a ConfigError if it is none: another kind of object, empty, or with a NUL."""
+    text = text_of(path)
+    if text is None:
+        raise ConfigError(f"expected a path, got {shown(path)}")
+    return Path(text)
+
+
+def text_of(path: object) -> str | None:
+    """``path`` as text; None if it is no path: another kind of object, bytes, empty, or with a NUL."""
     try:
         text = os.fspath(path)  # type: ignore[call-overload]
     except TypeError:
-        text = None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise ConfigError(f"expected a path, got {shown(path)}")
-    return Path(text)
+        return None
+    return text if isinstance(text, str) and text and "\0" not in text else None
 
 
 def sync(path: Path) -> None:
