@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 
 import gymnasium as gym
 import numpy as np
@@ -64,6 +65,25 @@ def test_reset_starts_anew(env):
     expert.act(observation)
     expert.reset(np.random.default_rng(1))
     np.testing.assert_array_equal(expert.act(observation), first)
+
+
+@pytest.mark.parametrize(("task", "thick"), [("Lift-v0", 0.046), ("Can-v0", 0.054), ("Square-v0", 0.035)])
+def test_never_waits_for_the_fingers(task, thick):
+    # a pupil who is shown one observation at a time would repeat the pause for ever
+    with closing(gym.make(task, obs_type="state")) as env:
+        expert = make_expert(task, np.random.default_rng(1))
+        observation, _ = env.reset(seed=10000)
+        start, shut, done = observation["robot0_eef_pos"][2], 0, False
+        while not done:
+            action = expert.act(observation)
+            low = observation["robot0_eef_pos"][2] < start - 0.1
+            closed = observation["robot0_gripper_qpos"] @ [1, -1] < thick
+            if low and closed and action[6] > 0 and shut < 5:
+                shut += 1
+                assert action[2] > 0.2  # the fingers are on the object: the hand rises
+            observation, _, terminated, truncated, _ = env.step(action)
+            done = terminated or truncated
+    assert shut
 
 
 def test_unknown_task():

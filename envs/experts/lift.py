@@ -41,7 +41,7 @@ class LiftExpert(WaypointExpert):
         self.slope, self.height = rng.uniform(1.0, 3.0), rng.uniform(0.08, 0.14)
 
     def plan(self, arm: Arm) -> Plan:
-        yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bend)
+        yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bend, thick=0.046)
         top = arm.position + self.height * UP
         rotation = arm.rotation
 

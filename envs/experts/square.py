@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -21,6 +23,7 @@ from l1flow_agents.layouts import LAYOUTS
 
 PEG = np.array([0.23, 0.1, 0.95])  # middle of its top
 WRIST = (-0.6 * np.pi, 0.85 * np.pi)  # the hand's angles short of the end of the wrist's last joint
+THICK = 0.035  # metres between the fingers, a little more than on the handle
 HANDLE = np.array([0.054, 0.0, 0.0])  # middle of the handle in the nut's frame
 
 
@@ -45,13 +48,10 @@ class SquareExpert(WaypointExpert):
         if self.done():
             return True
         self.choose_way()
-        if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bends[0])):
+        if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bends[0], thick=THICK)):
             return False
-        return (
-            yield from arm.place(
-                self.over, self.onto, bend=self.bends[1], aim=(0.007, 0.08), fit=(0.015, 0.5), steps=40, lost=self.lost
-            )
-        )
+        how: Any = {"aim": (0.007, 0.08), "fit": (0.015, 0.5), "steps": 40, "lost": self.lost, "thick": THICK}
+        return (yield from arm.place(self.over, self.onto, bend=self.bends[1], **how))
 
     def choose_way(self) -> None:
         """Which way round to hold the handle and to put the nut on: usually the one with the least turning."""

@@ -14,6 +14,7 @@ from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 
 OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
+CLOSING, RISE = 0.015, 0.03  # metres of the fingers' way in which a closing hand begins to rise, and how fast
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
 
@@ -117,9 +118,19 @@ class Arm:
         return False
 
     def pick(
-        self, goal: Callable[[], Pose], *, slope: float, hover: float, bend: float = 0.0, steps: int = 200
+        self,
+        goal: Callable[[], Pose],
+        *,
+        slope: float,
+        hover: float,
+        bend: float = 0.0,
+        steps: int = 200,
+        thick: float = 0.0,
     ) -> Plan:
-        """Come down on ``goal()`` through a funnel, so that fingers pass beside the object, and close them."""
+        """Come down on ``goal()`` through a funnel, so that fingers pass beside the object, and close them.
+
+        With ``thick``, a little more than the fingers' width on the object, the hand never stands still: see `close`.
+        """
 
         def above() -> Pose:
             position, rotation = goal()
@@ -130,7 +141,7 @@ class Arm:
             # a finger stands on something: up, and again
             yield from self.rise(0.06, OPEN)
             return False
-        return (yield from self.grip(CLOSED))
+        return (yield from (self.close(goal, thick) if thick else self.grip(CLOSED)))
 
     def place(
         self,
@@ -143,17 +154,22 @@ class Arm:
         steps: int,
         lost: Callable[[], bool],
         opened: float = 0.0,
+        thick: float = 0.0,
     ) -> Plan:
         """Carry what is held to ``over()``, let it down to ``into()`` in at most ``steps``, let go, and rise.
 
         ``aim`` and ``fit`` are the tolerances of the two, in metres and radians. With ``opened`` the hand stays until
         the fingers are that much wider: they start late, and a pupil who sees neither their target nor that they
-        moved would take the rising hand for one that still carries.
+        moved would take the rising hand for one that still carries. With ``thick`` the hand goes on to ``into()``
+        while they open, and rises when they are wider than that.
         """
         if not (yield from self.move(over, CLOSED, bend=bend, tolerance=aim[0], turn_tolerance=aim[1], lost=lost)):
             return False
         if not (yield from self.move(into, CLOSED, tolerance=fit[0], turn_tolerance=fit[1], steps=steps, lost=lost)):
             return False
+        if thick:
+            yield from self.let_go(into, thick)
+            return (yield from self.rise(0.1, OPEN))
         held = self.width
         yield from self.grip(OPEN)
         if opened:
@@ -169,6 +185,28 @@ class Arm:
             still = still + 1 if step and abs(self.width - before) < 0.001 else 0
             if still == 2:
                 break
+        return True
+
+    def close(self, goal: Callable[[], Pose], thick: float, steps: int = 20) -> Plan:
+        """Close the fingers on something ``thick`` metres thick without a pause.
+
+        The hand still comes to ``goal()`` at first and rises the faster the nearer the fingers are. So each action
+        follows from one observation, and a pupil who is shown only the newest knows when to rise.
+        """
+        for _ in range(steps):
+            closed = np.clip(1 - (self.width - thick) / CLOSING, 0, 1)
+            if closed == 1:
+                break
+            position, rotation = goal()
+            yield self.action((position + closed * RISE * UP, rotation), CLOSED)
+        return True
+
+    def let_go(self, goal: Callable[[], Pose], thick: float, steps: int = 20) -> Plan:
+        """Open the fingers, still on the way to ``goal()``, until they are wider than ``thick`` metres."""
+        for _ in range(steps):
+            if self.width > thick:
+                break
+            yield self.action(goal(), OPEN)
         return True
 
     def wait(self, until: Callable[[], bool], gripper: float, steps: int = 400) -> Plan:
