@@ -29,7 +29,7 @@ class CanExpert(WaypointExpert):
         self.yaw = choose(rng, (0.0, -0.8, 0.8), 0.4) + rng.normal() * 0.1
         self.grip_height = rng.uniform(0.005, 0.03)
         self.bends = rng.choice([-0.4, 0.0, 0.4], 2) + rng.normal(size=2) * 0.1
-        self.slope, self.carry, self.drop = rng.uniform(1.5, 3.0), rng.uniform(0.01, 0.04), rng.uniform(0.015, 0.06)
+        self.slope, self.carry, self.drop = rng.uniform(1.5, 3.0), rng.uniform(0.01, 0.04), rng.uniform(0.02, 0.06)
         self.place = PLACE + np.append(rng.uniform(-0.015, 0.015, 2), 0.0)
 
     def plan(self, arm: Arm) -> Plan:

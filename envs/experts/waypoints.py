@@ -15,6 +15,7 @@ from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
 CLOSING, RISE = 0.015, 0.03  # metres of the fingers' way in which a closing hand begins to rise, and how fast
+LETTING_GO = 0.4  # part of the episode's speed
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
 
@@ -168,8 +169,7 @@ class Arm:
         if not (yield from self.move(into, CLOSED, tolerance=fit[0], turn_tolerance=fit[1], steps=steps, lost=lost)):
             return False
         if thick:
-            yield from self.let_go(into, thick)
-            return (yield from self.rise(0.1, OPEN))
+            return (yield from self.let_go(into, thick))
         held = self.width
         yield from self.grip(OPEN)
         if opened:
@@ -202,12 +202,16 @@ class Arm:
         return True
 
     def let_go(self, goal: Callable[[], Pose], thick: float, steps: int = 20) -> Plan:
-        """Open the fingers, still on the way to ``goal()``, until they are wider than ``thick`` metres."""
+        """Open the fingers, still on the way to ``goal()``, and rise when they are wider than ``thick`` metres.
+
+        Slowly: an episode ends soon after, and what a pupil sees for a step or two it does not learn.
+        """
         for _ in range(steps):
             if self.width > thick:
                 break
-            yield self.action(goal(), OPEN)
-        return True
+            yield self.action(goal(), OPEN, speed=LETTING_GO)
+        top, rotation = self.position + 0.1 * UP, self.rotation
+        return (yield from self.move(lambda: (top, rotation), OPEN, speed=LETTING_GO, tolerance=0.02))
 
     def wait(self, until: Callable[[], bool], gripper: float, steps: int = 400) -> Plan:
         """Hold still for another arm; False when that took all ``steps``."""
