@@ -16,9 +16,12 @@ from l1flow_agents.files import cache_folder, open_regular, replacing
 
 FINEST = 1e-3  # metres that a surface may be off,
 SHARE = 1e-2  # or this share of the mesh's diagonal, if that is more: what is large is seen from far
-WELD = 1e-2  # of these metres: vertices so near are one
+WELDS = (1e-2, 1.0)  # of these metres: vertices so near are one; tried in turn while triangles do not meet,
+CRACKED = 0.1  # that is, while there are more edges of one triangle only than this share of the triangles
+LOSS = 0.2  # of its surface makes a simplified mesh useless
 NEIGHBOURS = 24  # original corners among which a new one finds its normal
-SLICES, STACKS, QUADS = 20, 8, 1  # of cylinders and spheres, of the sides of boxes
+STACKS = 6  # rings of a cylinder or sphere
+BOXES = 8000  # triangles of all boxes: each side has MuJoCo's 4 x 4 squares, which are lit, or as few as that allows
 _KEPT: dict[str, Meshes] = {}  # by digest
 _LOCK = threading.Lock()  # the library simplifies one mesh at a time
 
@@ -45,6 +48,8 @@ def reduced(model: Any, groups: np.ndarray) -> Any:
     Args:
         groups: (6,) the groups of geoms that are drawn.
     """
+    import mujoco
+
     drawn, textured = _uses(model, groups)
     plain = drawn & ~textured
     meshes = _meshes(model, plain)
@@ -61,9 +66,10 @@ def reduced(model: Any, groups: np.ndarray) -> Any:
     result.mesh_texcoordadr[plain] = -1
     result.mesh_graphadr[:] = -1  # convex hulls are not drawn
     quality = result.vis.quality
-    quality.numslices = min(SLICES, quality.numslices)
     quality.numstacks = min(STACKS, quality.numstacks)
-    quality.numquads = min(QUADS, quality.numquads)
+    n_boxes = int(((model.geom_type == mujoco.mjtGeom.mjGEOM_BOX) & (groups[model.geom_group] != 0)).sum())
+    while quality.numquads > 1 and 12 * quality.numquads**2 * n_boxes > BOXES:
+        quality.numquads -= 1
     quality.shadowsize = 0
     return result
 
@@ -84,11 +90,11 @@ def _uses(model: Any, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _meshes(model: Any, wanted: np.ndarray) -> Meshes:
     """Those that ``wanted`` (nmesh,) bool names and that become simpler: from memory, the cache folder or made now."""
-    digest = hashlib.sha256(f"1 {FINEST} {SHARE} {WELD} {NEIGHBOURS} {version('fast-simplification')}".encode())
-    for array in (wanted, model.mesh_vertadr, model.mesh_faceadr, model.mesh_normaladr, model.mesh_facenum):
-        digest.update(array)
-    for array in (model.mesh_vert, model.mesh_face, model.mesh_normal, model.mesh_facenormal):
-        digest.update(array)
+    settings = (1, FINEST, SHARE, WELDS, CRACKED, LOSS, NEIGHBOURS, version("fast-simplification"))
+    digest = hashlib.sha256(repr(settings).encode())
+    digest.update(np.packbits(wanted).data)
+    for name in ("vertadr", "faceadr", "normaladr", "facenum", "vert", "face", "normal", "facenormal"):
+        digest.update(getattr(model, f"mesh_{name}").data)
     key = digest.hexdigest()[:32]
     with _LOCK:
         if key not in _KEPT:
@@ -131,7 +137,7 @@ def _write(path: Path, meshes: Meshes) -> None:
 
 
 def _simplify_all(model: Any, wanted: np.ndarray) -> Meshes:
-    which, made = [], []
+    which, made = [], [(np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), np.empty((0, 3), np.int32))]
     for i in np.flatnonzero(wanted):
         vertices = slice(model.mesh_vertadr[i], model.mesh_vertadr[i] + model.mesh_vertnum[i])
         faces = slice(model.mesh_faceadr[i], model.mesh_faceadr[i] + model.mesh_facenum[i])
@@ -142,16 +148,8 @@ def _simplify_all(model: Any, wanted: np.ndarray) -> Meshes:
         if simpler is not None:
             which.append(i)
             made.append(simpler)
-    none = (np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), np.empty((0, 3), np.int32))
-    points, faces, normals = zip(none, *made, strict=True)
-    return Meshes(
-        np.array(which, np.int64),
-        np.array([len(one) for one in points[1:]], np.int64),
-        np.array([len(one) for one in faces[1:]], np.int64),
-        np.concatenate(points),
-        np.concatenate(faces),
-        np.concatenate(normals),
-    )
+    n_vertices, n_faces, _ = np.array([[len(array) for array in one] for one in made[1:]], np.int64).reshape(-1, 3).T
+    return Meshes(np.array(which, np.int64), n_vertices, n_faces, *map(np.concatenate, zip(*made, strict=True)))
 
 
 def _simplify(
@@ -165,19 +163,48 @@ def _simplify(
     """
     import fast_simplification
 
-    extent = np.ptp(points, axis=0)
+    extent, area = np.ptp(points, axis=0), _area(points[faces])
     tolerance = max(FINEST, SHARE * float(np.linalg.norm(extent)))
-    grid = WELD * tolerance
-    welded, index = np.unique(np.round(points / grid) * grid, axis=0, return_inverse=True)
-    triangles = index.reshape(-1)[faces].astype(np.int32)
     # "Lossless" removes edges as long as the squared distance to the planes around stays below the machine's epsilon:
     # in this unit of length, below the tolerance.
     unit = tolerance / np.sqrt(np.finfo(float).eps)
-    new_points, new_faces = fast_simplification.simplify(welded / unit, triangles, lossless=True)
-    new_points = (new_points * unit).astype(np.float32)
-    if not 0 < len(new_faces) < len(faces) or (np.abs(np.ptp(new_points, axis=0) - extent) > tolerance).any():
-        return None  # open sheets shrink from their borders
-    return new_points, new_faces.astype(np.int32), _nearest(points[faces], normals, corner_normals, new_points[new_faces])
+    best = np.empty((0, 3)), faces
+    for weld in WELDS:
+        welded, triangles = _weld(points, faces, weld * tolerance)
+        if not len(triangles):
+            break
+        simpler = fast_simplification.simplify(welded / unit, triangles.astype(np.int32), lossless=True)
+        shrunk = _area(simpler[0][simpler[1]]) * unit**2 <= (1 - LOSS) * area  # as open sheets do from their borders
+        if not shrunk and (np.abs(np.ptp(simpler[0] * unit, axis=0) - extent) <= tolerance).all():
+            best = min(best, simpler, key=lambda one: len(one[1]))
+        if _borders(triangles) < CRACKED * len(triangles):
+            break
+    if best[1] is faces:
+        return None
+    vertices, triangles = (best[0] * unit).astype(np.float32), best[1].astype(np.int32)
+    return vertices, triangles, _nearest(points[faces], normals, corner_normals, vertices[triangles])
+
+
+def _weld(points: np.ndarray, faces: np.ndarray, grid: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (n, 3) float64 and triangles (t, 3): all points of a cell of the grid are one, their mean."""
+    _, index, count = np.unique(np.round(points / grid), axis=0, return_inverse=True, return_counts=True)
+    index = index.reshape(-1)
+    means = np.stack([np.bincount(index, axis) / count for axis in points.T], axis=1)
+    a, b, c = triangles = np.sort(index[faces], axis=1).T
+    _, first = np.unique(triangles, axis=1, return_index=True)
+    return means, index[faces][first[((a != b) & (b != c))[first]]]
+
+
+def _area(triangles: np.ndarray) -> float:
+    """Of triangles (t, 3, 3)."""
+    across = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+    return float(np.linalg.norm(across, axis=1).sum() / 2)
+
+
+def _borders(triangles: np.ndarray) -> int:
+    """Edges that only one triangle has."""
+    edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
+    return int((np.unique(edges, axis=0, return_counts=True)[1] == 1).sum())
 
 
 def _nearest(corners: np.ndarray, normals: np.ndarray, corner_normals: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -199,4 +226,5 @@ def _nearest(corners: np.ndarray, normals: np.ndarray, corner_normals: np.ndarra
     near = near.reshape(len(triangles), 3, -1)
     fit = np.einsum("tcnx,tx->tcn", known[near, 3:], across)
     best = np.take_along_axis(near, fit.argmax(-1)[..., None], axis=-1)[..., 0]
-    return corner_normals.reshape(-1)[first[best]].astype(np.int32)
+    chosen: np.ndarray = corner_normals.reshape(-1)[first[best]].astype(np.int32)
+    return chosen

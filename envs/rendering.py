@@ -18,8 +18,10 @@ from l1flow_agents.errors import ConfigError
 QUALITIES = ("dataset", "fast")
 BACKENDS = ("egl", "osmesa", "glfw")
 COLLISION_GEOMS = 0  # the group that robosuite hides
-ASSETS = ("flex_", "geom_type", "geom_group", "hfield_", "mat_", "mesh_", "skin_", "tex_")  # what a context is made of
-PLANES = ("geom_size", "geom_matid")  # and of planes these
+ASSETS = (  # arrays of a model, or beginnings of their names, that an `MjrContext` is made of
+    *("flex_", "hfield_", "mat_", "mesh_", "skin_", "tex_"),
+    *("geom_dataid", "geom_group", "geom_matid", "geom_type"),
+)
 _OPEN: weakref.WeakSet[Renderer] = weakref.WeakSet()
 
 
@@ -57,6 +59,8 @@ class Renderer:
         rect = mujoco.MjrRect(0, 0, size, size)
         picture = np.empty((size, size, 3), np.uint8)
         everything = mujoco.mjtCatBit.mjCAT_ALL
+        if self.quality == "fast":  # robosuite hides sites by their alpha, and OpenGL draws them nonetheless
+            self._option.sitegroup[:] = (model.site_rgba[:, 3] > 0).any()
         mujoco.mjv_updateScene(model, data, self._option, self._perturbation, view, everything, self._scene)
         mujoco.mjr_render(rect, self._scene, self._context)
         mujoco.mjr_readPixels(picture, None, rect, self._context)
@@ -120,7 +124,7 @@ def _look_alike(one: Any, other: Any) -> bool:
     if not all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names):
         return False
     planes = one.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-    return all(np.array_equal(getattr(one, name)[planes], getattr(other, name)[planes]) for name in PLANES)
+    return np.array_equal(one.geom_size[planes], other.geom_size[planes])
 
 
 @functools.cache
