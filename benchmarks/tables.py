@@ -192,6 +192,20 @@ def speed() -> str:
     return markdown_table(["a replan, in L1 Flow's", *networks], [[one, *by.values()] for one, by in columns.items()])
 
 
+def pictures() -> str:
+    found = read("pictures")["rows"]
+    head = ["task", "camera", "PSNR, least", "mean", "fast / dataset", "every triangle / dataset", "fast", "triangles"]
+    rows = [
+        [
+            *(row["env"].removesuffix("-v0"), row["camera"], f"{row['psnr_least']:.1f} dB", f"{row['psnr_mean']:.1f} dB"),
+            *(f"{row['fast / dataset']:.2f}", f"{row['every triangle / dataset']:.2f}", f"{row['fast_ms']:.1f} ms"),
+            f"{row['triangles_fast']:,} of {row['triangles']:,}",
+        ]
+        for row in found
+    ]
+    return markdown_table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, 200 episodes of an expert", False),
     "pusht agents": lambda: agents_table(PUSHT_AGENTS, "PushT, 206 human demonstrations", True),
@@ -205,6 +219,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fork": fork,
     "sides": sides,
     "speed": speed,
+    "pictures": pictures,
 }
 
 
