@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from l1flow_agents.errors import ConfigError, WorkerError
-from l1flow_agents.spawning import CONTEXT, packed, unpacked
+from l1flow_agents.spawning import CONTEXT, packed, serve_parent, unpacked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -72,17 +68,8 @@ def in_order_by(worker: Worker[Item, Result], items: Iterable[Item], n_workers: 
 
 
 def _begin(data: bytes) -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
     global _function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    serve_parent()
     _function = _kept_open(unpacked(data))
 
 
