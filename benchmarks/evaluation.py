@@ -66,7 +66,7 @@ def main() -> None:
             rows.append((kept.seconds / n_steps / floor.wall, cpu / n_steps / floor.cpu, floor.wall, floor.cpu))
     ratio, cpu_ratio, wall, cpu = np.median(rows, axis=0)
     print(
-        f"{args.agent}: evaluation / simulator on {n_cores} cores: {ratio:.2f} (target {TARGET}), of CPU {cpu_ratio:.2f}"
+        f"{args.agent}: evaluation / stepping on {n_cores} cores: {ratio:.2f} (target {TARGET}), of CPU {cpu_ratio:.2f}"
     )
     print(f"a step of the simulator: {wall * 1e3:.3f} ms on all cores, {cpu * 1e3:.3f} ms of CPU")
     print(f"{kept.n_envs} environments; {kept.timing}; the first time: {started.timing}")

@@ -164,6 +164,7 @@ def test_workers_do_not_register_twice_what_a_package_registers(pushing, capfd):
         ({"env_kwargs": 5}, "env_kwargs must be a mapping, got 5"),
         ({"success_key": ""}, "success_key must be text that is not empty, got ''"),
         ({"timeout": 0}, "timeout must be greater than 0, got 0"),
+        ({"workers": 2}, "workers must be a Workers\\(\\), got 2; n_envs says how many"),
     ],
 )
 def test_wrong_arguments_are_one_line(counting, no_workers, arguments, message):
