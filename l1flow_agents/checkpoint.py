@@ -163,7 +163,9 @@ def find(name: str | os.PathLike[str]) -> Path:
         raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
     if is_hub_id:
         return _from_hub(text)
-    hint = "" if {"/", "\\", "~", "."} & set(text) else nearest(text, zoo.names())  # for names, not for paths
+    hint = (
+        "" if {"/", "\\", "~", "."} & set(text) else nearest(text, [*zoo.names(), *zoo.config_names()])
+    )  # for names, not for paths
     raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
 
 
