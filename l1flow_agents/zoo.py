@@ -109,8 +109,8 @@ def _trained(name: str) -> Path:
     folder = RUNS / name / "agent"
     if not folder.is_dir():
         raise CheckpointError(
-            f"agent {name!r} is not published; `l1flow train {name}` makes its demonstrations where they are not there, "
-            f"trains it and leaves it as {folder}, where this name then finds it"
+            f"agent {name!r} is not published; `l1flow train {name}` makes its demonstrations where they are missing "
+            f"and trains it, as {folder}, where this name then finds it"
         )
     log.info("%s is not published; taken is %s", name, folder)
     return folder

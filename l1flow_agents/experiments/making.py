@@ -53,7 +53,7 @@ def dataset_of(experiment: Experiment, progress_bar: bool = False) -> Path:
             log.info("%s has %d demonstrations, not data.episodes=%d; it is taken as it is", path, found, data.episodes)
         return locate(name)
     steps = missing_steps(experiment, data, progress_bar)
-    announce(path, steps)
+    announce(experiment, steps)
     for step in steps:
         part = step.output.with_name(f"{step.output.stem}.part{step.output.suffix}")
         step.make(part)
@@ -63,13 +63,14 @@ def dataset_of(experiment: Experiment, progress_bar: bool = False) -> Path:
     return path
 
 
-def announce(path: Path, steps: list[Step]) -> None:
+def announce(experiment: Experiment, steps: list[Step]) -> None:
     """Say what is going to be made, and how long that takes."""
-    log.info("%s is not there and is made first; after an interruption the same command continues", path)
+    log.info("%s is not there and is made; after an interruption the same command continues", experiment.dataset)
     for step in steps:
         log.info("  %s: %s", step.output, step.text)
     minutes = round(sum(step.seconds for step in steps) / _cores() / 60)
-    log.info("  roughly %s on %d cores", f"{minutes} minutes" if minutes > 1 else "a minute", _cores())
+    about = f"{minutes} minutes" if minutes > 1 else "a minute"
+    log.info("  roughly %s on %d cores; then %d training steps", about, _cores(), experiment.training.total_steps)
 
 
 def missing_steps(experiment: Experiment, data: DataSettings, progress_bar: bool = False) -> list[Step]:
