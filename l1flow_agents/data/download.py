@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import urllib.error
@@ -20,7 +19,6 @@ from l1flow_agents.files import replaced_folder
 from l1flow_agents.names import choose
 
 BLOCK = 1 << 20
-log = logging.getLogger(__name__)
 
 
 class Published(NamedTuple):
@@ -82,7 +80,6 @@ def download(
     target = folder / Path(published.member).name
     if target.exists():
         return target
-    log.info("%s is not in %s and is fetched from %s", name, folder, url or published.url)
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / f"{name}.zip.part"
     fetch(url or published.url, archive, progress_bar)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from l1flow_agents.data.download import PUBLISHED, download, locate
+from l1flow_agents.data.download import PUBLISHED, data_dir, download, locate
 from l1flow_agents.data.robomimic_hdf5 import demo_names
 from l1flow_agents.demonstrations.collection import collect
 from l1flow_agents.demonstrations.generation import generate, read_task_spec
@@ -46,8 +46,12 @@ def dataset_of(experiment: Experiment, progress_bar: bool = False) -> Path:
         ConfigError: ``data`` does not fit the rest. DownloadError, WorkerError: what they say.
     """
     name, data, path = experiment.dataset, experiment.data, Path(experiment.dataset)
-    if name in PUBLISHED and not path.exists():
-        return download(name, progress_bar=progress_bar)
+    if name in PUBLISHED:
+        try:
+            return locate(name)
+        except DatasetError:
+            log.info("data set %s is not in %s and is fetched from %s", name, data_dir(), PUBLISHED[name].url)
+            return download(name, progress_bar=progress_bar)
     if data is None or path.exists():
         if data is not None and path.suffix in MADE and (found := len(demo_names(path))) != data.episodes:
             log.info("%s has %d demonstrations, not data.episodes=%d; it is taken as it is", path, found, data.episodes)
