@@ -48,7 +48,7 @@ def names_for(env_id: str) -> list[str]:
     envs |= {name: read_yaml(BUNDLED / name / FILES[0])["env"] for name in bundled}
     if env_id not in {env["id"] for env in envs.values()}:
         read = {name: read_yaml(CONFIGS / f"{name}.yaml") for name in config_names()}
-        envs = {name: {"id": one["env"], "kwargs": one["env_kwargs"]} for name, one in read.items()}
+        envs = {name: {"id": one["env"], "kwargs": one.get("env_kwargs", {})} for name, one in read.items()}
 
     def rank(name: str) -> tuple[bool, bool, str]:
         return name not in bundled, envs[name]["kwargs"].get("obs_type") != "state", name
