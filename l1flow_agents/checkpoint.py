@@ -163,7 +163,8 @@ def find(name: str | os.PathLike[str]) -> Path:
         raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
     if is_hub_id:
         return _from_hub(text)
-    hint = "" if {"/", "\\", "~", "."} & set(text) else nearest(text, zoo.names())  # for names, not for paths
+    is_path = {"/", "\\", "~", "."} & set(text)
+    hint = "" if is_path else nearest(text, [*zoo.names(), *zoo.config_names()])
     raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
 
 

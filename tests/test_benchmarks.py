@@ -158,6 +158,7 @@ def test_bundle(run, load, human_demos, monkeypatch, tmp_path):
     trained("PushT-v0", human_demos, tmp_path / "run")
     run("bundle", "toy", "--run", tmp_path / "run", "--episodes", 1, "--stateless-episodes", 1)
     assert L1FlowAgent.load(tmp_path / "agents" / "toy").provenance.score["n_episodes"] == 1
+    assert "| without `state` |" in (tmp_path / "agents" / "toy" / "README.md").read_text()
     made = {path.name for path in (tmp_path / "results").iterdir()}
     assert made == {"toy.json", "toy-stateless.json", "toy-curve.csv"}
 

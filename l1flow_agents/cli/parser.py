@@ -174,7 +174,9 @@ def add_demonstrations(command: Command) -> None:
     generate.add_argument("--source", required=True, help="robomimic file of delta actions, such as square_d0.hdf5")
     generate.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
     generate.add_argument("-o", "--output", help="default: the environment's name, such as square_d2.hdf5")
-    generate.add_argument("--task", help="YAML file of the subtasks, for a task that does not know its own")
+    generate.add_argument(
+        "--task", help="YAML file of the subtasks, or a name such as square (default: the task's own)"
+    )
     generate.add_argument("--sources", type=positive, metavar="N", help="follow only the first N demonstrations")
     generate.add_argument("--filter-key", metavar="KEY", help="follow only those under mask/KEY")
     generate.add_argument("--noise", type=float, default=0.05, help="of actions, in their units (default: %(default)s)")

@@ -15,11 +15,11 @@ from l1flow_agents.comparison.jobs import RESULT, Job, run_job
 from l1flow_agents.comparison.latency import latencies
 from l1flow_agents.comparison.report import write_report
 from l1flow_agents.comparison.systems import chosen, read_systems
-from l1flow_agents.data.download import locate
 from l1flow_agents.device import pick_device
 from l1flow_agents.envs import find_spec, plain_id
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments import read_experiment
+from l1flow_agents.experiments.making import dataset_of
 from l1flow_agents.files import output_path, write_atomically
 from l1flow_agents.gpu_sharing import shared_gpu
 from l1flow_agents.methods import METHODS
@@ -80,7 +80,7 @@ def compare(
     experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
     if find_spec(experiment.env).id != spec.id:
         raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment.env}")
-    experiment = experiment.changed(dataset=str(locate(experiment.dataset)))
+    experiment = experiment.changed(dataset=str(dataset_of(experiment, progress_bar)), data=None)
     if cluster and device not in ("auto", "cpu"):
         raise ConfigError(f"a cluster trains on its machines' cores: expected device cpu, got {device!r}")
     place = "cpu" if cluster else str(pick_device(device))

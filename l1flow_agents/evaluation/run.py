@@ -157,13 +157,16 @@ def _maker(
 
 
 def default_agent(env_id: str) -> str:
-    """The name of the published agent that `rollout` takes for an environment.
+    """The name of the agent that `rollout` takes for an environment: a published one, or one that you can train.
 
     Raises:
-        gymnasium.error.Error: no such environment. ConfigError: no agent for it.
+        gymnasium.error.Error: no such environment. ConfigError: no agent for it, nor a configuration.
     """
     spec = find_spec(env_id)
     names = zoo.names_for(plain_id(spec)) if is_ours(spec) else []
     if not names:
-        raise ConfigError(f"no published agent is for {env_id}; give one, published are {zoo.names()}")
+        raise ConfigError(
+            f"no agent is published for {env_id}, and no configuration of the package trains one; give an agent, "
+            f"published are {zoo.names()}"
+        )
     return names[0]
