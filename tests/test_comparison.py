@@ -21,7 +21,6 @@ from l1flow_agents.comparison.report import rows_of
 from l1flow_agents.comparison.systems import chosen
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import wilson_interval
-from l1flow_agents.parallel import on_cluster
 
 TINY = """
 env: PushT-v0
@@ -147,19 +146,6 @@ def test_distil_then_evaluate(experiment, capsys):
     assert "expected a teacher of method edm, got one of method ddpm" in capsys.readouterr().err
     assert main(["distill", "runs/tiny/agent", "--method", "l1flow", "--config", "tiny.yaml"]) == 2
     assert "expected no teacher" in capsys.readouterr().err
-
-
-def test_a_cluster_does_the_same(experiment):
-    pytest.importorskip("ray")
-
-    def halved(number: int) -> int:
-        if number % 2:
-            raise ConfigError(f"expected an even number, got {number}")
-        return number // 2
-
-    assert list(on_cluster(halved, [2, 4], "local")) == [1, 2]
-    with pytest.raises(ConfigError, match="got 3"):
-        list(on_cluster(halved, [3], "local"))
 
 
 # ---- wrong use ------------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from l1flow_agents.experiments import read_experiment
 from l1flow_agents.files import output_path, write_atomically
 from l1flow_agents.gpu_sharing import shared_gpu
 from l1flow_agents.methods import METHODS
-from l1flow_agents.parallel import in_order, on_cluster
-from l1flow_agents.provenance import versions
+from l1flow_agents.parallel import in_order
+from l1flow_agents.versions import versions
 
 ON_A_GPU = 5  # trainings at a time that still gain from each other's pauses
 
@@ -116,8 +116,7 @@ def run_jobs(jobs: list[Job], n_workers: int, cluster: str | None, progress_bar:
     waves = [[job for job in jobs if (job.system.teacher is not None) == later] for later in (False, True)]
     with tqdm(total=len(jobs), unit="run", disable=not progress_bar) as bar:
         for wave in filter(None, waves):
-            done = on_cluster(run_job, wave, cluster) if cluster else in_order(run_job, wave, min(n_workers, len(wave)))
-            for _ in done:
+            for _ in in_order(run_job, wave, min(n_workers, len(wave)), cluster):
                 bar.update()
 
 

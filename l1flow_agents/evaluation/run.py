@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
 from l1flow_agents.evaluation.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
 from l1flow_agents.kinds import Count, Positive, Text, Whole
 from l1flow_agents.names import plain, shown
+from l1flow_agents.parallel import in_order
 from l1flow_agents.seeds import TEST_SEED
 from l1flow_agents.spaces import check_same_spaces
 from l1flow_agents.spawning import packed, portable
@@ -48,6 +50,7 @@ def evaluate(
     video: VideoRecorder | None = None,
     progress_bar: bool = False,
     timeout: float = 300,
+    cluster: str | None = None,
 ) -> EvaluationResult:
     """Run ``n_episodes`` episodes; episode k starts from ``reset(seed=seed + k)`` and draws the noise of that seed.
 
@@ -65,6 +68,8 @@ def evaluate(
             ``action, _ = agent.predict(observation)`` does.
         video: records chosen episodes on the way.
         timeout: seconds that a worker may take to answer before its episode is given up.
+        cluster: address of a Ray cluster whose cores score an episode each, as one machine does with ``n_envs=1``, in
+            place of ``n_envs`` and without ``video``; ``auto`` finds a running one.
 
     Raises:
         ConfigError, gymnasium.error.Error: a bad argument, an unknown environment id, or an environment that cannot
@@ -81,14 +86,19 @@ def evaluate(
     success_key = read_as(Text, success_key, HERE, "success_key")
     env_kwargs = read_as(Mapping[str, Any] | None, env_kwargs, HERE, "env_kwargs")
     make, kwargs = _maker(agent, env_id, env_kwargs)
-    n_envs = min(n_envs or os.cpu_count() or 1, n_episodes)
+    if cluster is not None and (n_envs or video):
+        raise ConfigError(f"{HERE}: a cluster films nothing and has its own cores: expected neither video nor n_envs")
+    n_envs = 1 if cluster is not None else min(n_envs or os.cpu_count() or 1, n_episodes)
     started = time.perf_counter()
     filming = {"render_mode": "rgb_array"} if video and video.episodes else {}
     setup = EnvSetup(make, {**kwargs, **filming}, agent.n_obs_steps, bool(video and video.overlay), success_key)
     episodes = [EpisodeResult(index=k, seed=seed + k) for k in range(n_episodes)]
     with tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar:
-        evaluation = _Evaluation(agent, setup, episodes, n_envs, chunked, video, timeout, bar)
-        evaluation.run()
+        if cluster is None:
+            info_keys = _Evaluation(agent, setup, episodes, n_envs, chunked, video, timeout, bar).run()
+        else:
+            score = partial(_score_one, agent.with_settings(device="cpu"), setup, chunked, timeout)
+            info_keys = _collect(in_order(score, list(episodes), 1, cluster), episodes, bar)
     return EvaluationResult(
         env_id=env_id if isinstance(env_id, str) else plain_id(make.spec),
         env_kwargs={**make.spec.kwargs, **kwargs},
@@ -98,7 +108,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         videos=[str(path) for path in video.paths] if video else [],
         success_key=success_key,
-        info_keys=evaluation.info_keys,
+        info_keys=info_keys,
         max_episode_steps=make.spec.max_episode_steps,
         wrappers=[wrapper.__name__ for wrapper, _ in make.wrappers],
     )
@@ -123,6 +133,29 @@ def _maker(
         checked_env_kwargs(make.spec, {**plain(described.kwargs), **given}, described.id)
     given = checked_env_kwargs(make.spec, given, plain_id(make.spec))
     return replace(make, spec=portable(make.spec)), given
+
+
+def _score_one(
+    agent: L1FlowAgent, setup: EnvSetup, chunked: bool, timeout: float, episode: EpisodeResult
+) -> tuple[EpisodeResult, list[str]]:
+    """One episode on its own, and the keys of its info if it told no success."""
+    return episode, _Evaluation(agent, setup, [episode], 1, chunked, None, timeout, tqdm(disable=True)).run()
+
+
+def _collect(scored: Iterable[tuple[EpisodeResult, list[str]]], episodes: list[EpisodeResult], bar: tqdm) -> list[str]:
+    """Put what was scored elsewhere into ``episodes``, in their order."""
+    info_keys: list[str] = []
+    for episode, keys in scored:
+        episodes[episode.index] = episode
+        info_keys = keys or info_keys
+        _show_progress(bar, [one.success for one in episodes if one.success is not None])
+    return info_keys
+
+
+def _show_progress(bar: tqdm, successes: list[bool]) -> None:
+    if successes:
+        bar.set_postfix(success=f"{np.mean(successes):.2f}", refresh=False)
+    bar.update()
 
 
 class _Evaluation:
@@ -150,7 +183,8 @@ class _Evaluation:
         self.info_keys: list[str] = []  # where success was not told
         self.fps = 20.0
 
-    def run(self) -> None:
+    def run(self) -> list[str]:
+        """Do it; the keys of the last info that did not tell success."""
         try:
             for _ in range(self.n_envs):
                 self.running[Worker(self.setup_data, self.timeout)] = None
@@ -164,6 +198,7 @@ class _Evaluation:
         finally:
             for worker in self.running:
                 worker.stop()
+        return self.info_keys
 
     def _take(self, worker: Worker, answer: Hello | Segment | WorkerFailure) -> bool:
         """Book an answer; True if the worker's episode needs a plan."""
@@ -187,7 +222,7 @@ class _Evaluation:
             self.info_keys = answer.info_keys
         else:
             self.successes.append(episode.success)
-        self._show_progress()
+        _show_progress(self.bar, self.successes)
         self._next_episode(worker)
         return False
 
@@ -236,14 +271,9 @@ class _Evaluation:
         if failure.of_all:
             raise WorkerError(f"{self.env_id}: {failure.reason}")
         episode.error = failure.reason
-        self._show_progress()
+        _show_progress(self.bar, self.successes)
         if self.waiting:
             self.running[Worker(self.setup_data, self.timeout)] = None
-
-    def _show_progress(self) -> None:
-        if self.successes:
-            self.bar.set_postfix(success=f"{np.mean(self.successes):.2f}", refresh=False)
-        self.bar.update()
 
 
 def default_agent(env_id: str) -> str:
