@@ -100,7 +100,7 @@ _function: Iterator[Callable[[Any], Any]]  # of a worker process
 def _in_processes(worker: Worker[Item, Result], items: Iterable[Item], n_workers: int) -> Generator[Result, None, None]:
     executor = ProcessPoolExecutor(n_workers, CONTEXT, initializer=_begin, initargs=(packed(worker, "this work"),))
     try:
-        yield from _in_turn(items, partial(executor.submit, _do), Future.result, lambda: 2 * n_workers)
+        yield from _in_turn(items, lambda item: executor.submit(_do, item), Future.result, lambda: 2 * n_workers)
     except BrokenProcessPool as error:
         raise WorkerError("a worker process died, perhaps for want of memory; run again with fewer workers") from error
     finally:
@@ -146,12 +146,12 @@ def _on_cluster(worker: Worker[Item, Result], items: Iterable[Item], address: st
     with _connected(address) as ray:
         data = ray.put(np.frombuffer(packed((worker, versions()), "this work"), np.uint8))  # an array is not copied
 
-        def task(key: str, data: np.ndarray, item: Any) -> Any:  # sent by value: the package may be missing there
+        def l1flow(key: str, data: np.ndarray, item: Any) -> Any:  # sent by value: the package may be missing there
             from l1flow_agents.parallel import _do_there
 
             return _do_there(key, data, item)
 
-        remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(task)
+        remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(l1flow)
         begun: weakref.WeakKeyDictionary[Future[Any], Any] = weakref.WeakKeyDictionary()
 
         def begin(item: Any) -> Future[Any]:
@@ -177,9 +177,7 @@ def _on_cluster(worker: Worker[Item, Result], items: Iterable[Item], address: st
                 raise error.cause from error
             except ray.exceptions.RayError as error:
                 reason = str(error).splitlines()[0]
-                raise WorkerError(
-                    f"workers of the Ray cluster died {ATTEMPTS} times at the same item: {reason}"
-                ) from error
+                raise WorkerError(f"{ATTEMPTS} workers of the Ray cluster died at the same item: {reason}") from error
 
         try:
             yield from _in_turn(items, begin, end, lambda: 2 * max(n_cores(), 1))

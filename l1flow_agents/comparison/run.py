@@ -80,7 +80,7 @@ def compare(
     experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
     if find_spec(experiment.env).id != spec.id:
         raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment.env}")
-    experiment = experiment.changed(dataset=str(locate(experiment.dataset)))
+    experiment = experiment.changed(dataset=str(locate(experiment.dataset).absolute()))
     if cluster and device not in ("auto", "cpu"):
         raise ConfigError(f"a cluster trains on its machines' cores: expected device cpu, got {device!r}")
     place = "cpu" if cluster else str(pick_device(device))
