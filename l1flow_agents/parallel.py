@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import multiprocessing
 import os
@@ -147,9 +148,7 @@ def _on_cluster(worker: Worker[Item, Result], items: Iterable[Item], address: st
         data = ray.put(np.frombuffer(packed((worker, versions()), "this work"), np.uint8))  # an array is not copied
 
         def l1flow(key: str, data: np.ndarray, item: Any) -> Any:  # sent by value: the package may be missing there
-            from l1flow_agents.parallel import _do_there
-
-            return _do_there(key, data, item)
+            return importlib.import_module("l1flow_agents.parallel")._do_there(key, data, item)
 
         remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(l1flow)
         begun: weakref.WeakKeyDictionary[Future[Any], Any] = weakref.WeakKeyDictionary()

@@ -79,7 +79,7 @@ def test_a_job_trains_and_scores_where_it_is_told(experiment, monkeypatch):
     monkeypatch.setattr(run, "pick_device", lambda device: {"cuda": "cuda:0", "auto": "cpu"}[device])
     shared = []
     monkeypatch.setattr(run, "shared_gpu", lambda n: shared.append(n) or nullcontext())
-    monkeypatch.setattr(run, "in_order", lambda function, wave, n: map(function, wave))
+    monkeypatch.setattr(run, "in_order", lambda function, wave, *_: map(function, wave))
     for device in ("cuda", "auto"):
         with pytest.raises(ZeroDivisionError):
             compare("PushT-v0", ["l1flow"], range(9), "out", config="tiny.yaml", steps=4, device=device)
