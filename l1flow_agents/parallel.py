@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-import multiprocessing
-import os
-import signal
 import socket
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -21,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from l1flow_agents.errors import ConfigError, WorkerError
-from l1flow_agents.spawning import CONTEXT, packed, unpacked
+from l1flow_agents.spawning import CONTEXT, packed, serve_parent, unpacked
 from l1flow_agents.versions import differences, versions
 
 Item = TypeVar("Item")
@@ -112,17 +108,8 @@ def _in_processes(worker: Worker[Item, Result], items: Iterable[Item], n_workers
 
 
 def _begin(data: bytes) -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that is gone, even killed."""
     global _function
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    serve_parent()
     _function = _kept_open(unpacked(data))
 
 
