@@ -132,16 +132,17 @@ def _on_cluster(worker: Worker[Item, Result], items: Iterable[Item], address: st
     their turn: what is finished stays so.
     """
     with _connected(address) as ray:
-        data = ray.put(np.frombuffer(packed((worker, versions()), "this work"), np.uint8))  # an array is not copied
+        data = ray.put(np.frombuffer(packed(worker, "this work"), np.uint8))  # an array is not copied for each task
+        here = versions()
 
-        def l1flow(key: str, data: np.ndarray, item: Any) -> Any:  # sent by value: the package may be missing there
-            return importlib.import_module("l1flow_agents.parallel")._do_there(key, data, item)
+        def l1flow(*arguments: Any) -> Any:  # sent by value, as a machine that lacks this package can say so
+            return importlib.import_module("l1flow_agents.parallel")._do_there(*arguments)
 
         remote = ray.remote(num_cpus=1, max_retries=ATTEMPTS - 1)(l1flow)
         begun: weakref.WeakKeyDictionary[Future[Any], Any] = weakref.WeakKeyDictionary()
 
         def begin(item: Any) -> Future[Any]:
-            reference = remote.remote(data.hex(), data, item)
+            reference = remote.remote(item, data, data.hex(), here)
             future: Future[Any] = reference.future()
             begun[future] = reference
             return future
@@ -186,7 +187,7 @@ def _connected(address: str) -> Iterator[Any]:
     try:
         host, _, port = address.rpartition(":")
         if port.isdecimal() and "://" not in address:  # Ray tries for minutes, and tells of each
-            socket.create_connection((host, int(port)), timeout=5).close()
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"no Ray cluster at {address!r}: {str(error).splitlines()[0]}") from None
@@ -196,14 +197,13 @@ def _connected(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _do_there(key: str, data: np.ndarray, item: Any) -> Any:
-    """In a Ray worker: what `_do` is in a process of ours. ``key`` says which work ``data`` is."""
+def _do_there(item: Any, data: np.ndarray, key: str, expected: dict[str, str]) -> Any:
+    """In a Ray worker: what `_do` is in a process of ours. ``key`` is that of ``data``, ``expected`` the versions."""
     if key not in _functions:
         _functions.clear()
-        worker, theirs = unpacked(data.tobytes())
-        if found := differences(versions(), theirs):
+        if found := differences(versions(), expected):
             raise ConfigError(f"{socket.gethostname()} of the Ray cluster has {', '.join(found)}; results would differ")
-        _functions[key] = _kept_open(worker)
+        _functions[key] = _kept_open(unpacked(data.tobytes()))
     try:
         function = next(_functions[key])
     except BaseException:
