@@ -16,8 +16,10 @@ import envs_for_tests
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from l1flow_agents import evaluate
+from l1flow_agents.device import threads
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.env_maker import EnvMaker
 from l1flow_agents.evaluation import ScoreCallback, Workers
@@ -160,7 +162,7 @@ def test_training_starts_its_workers_once(counting, make_episodes):
     assert not pids()
 
 
-def test_two_share_a_process_and_one_pays_for_its_loss(pushing, monkeypatch):
+def test_three_share_a_process_and_one_pays_for_its_loss(pushing, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     alone = evaluate(pushing, n_episodes=4, n_envs=1, env_kwargs=SHORT)
     planned, sizes = pushing.plan, []
@@ -174,8 +176,8 @@ def test_two_share_a_process_and_one_pays_for_its_loss(pushing, monkeypatch):
 
     monkeypatch.setattr(pushing, "plan", killing)
     result = evaluate(pushing, n_episodes=4, env_kwargs=SHORT)
-    assert (result.n_envs, result.timing.n_processes) == (2, 1)
-    assert sizes[0] == 2, "plans for both at once"
+    assert (result.n_envs, result.timing.n_processes) == (3, 1)
+    assert sizes[0] == 3, "plans for all at once"
     assert [episode.index for episode in result.failed] == [0]
     assert [episode.index for episode in result.episodes] == [0, 1, 2, 3]
     scores = [[episode.score for episode in one.episodes[1:]] for one in (alone, result)]
@@ -242,3 +244,14 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_plans_leave_the_cores_to_stepping(counting, monkeypatch):
+    used, plan = set(), counting.plan
+    monkeypatch.setattr(counting, "plan", lambda *given: (used.add(torch.get_num_threads()), plan(*given))[1])
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    with threads(8):
+        for n_envs in (1, 4):
+            evaluate(counting, n_episodes=4, n_envs=n_envs)
+        assert torch.get_num_threads() == 8
+    assert used == {3, 1}

@@ -140,7 +140,7 @@ def add_scoring(command: Command) -> None:
         sub.add_argument("--env", help="environment id (default: the agent's)")
         sub.add_argument("-n", "--episodes", type=positive, default=episodes, help="default: %(default)s")
         sub.add_argument("--seed", type=int, default=TEST_SEED, help="of the first episode (default: %(default)s)")
-        sub.add_argument("--n-envs", type=positive, help="environments (default: one or two a core)")
+        sub.add_argument("--n-envs", type=positive, help="environments (default: one a core, or three)")
         sub.add_argument(
             "--n-action-steps", type=positive, metavar="N", help="actions executed of a plan (default: the agent's)"
         )

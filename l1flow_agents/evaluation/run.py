@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
+import torch
 from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
@@ -17,6 +18,7 @@ from l1flow_agents import zoo
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.checks import read_as
 from l1flow_agents.data.normalizer import is_image
+from l1flow_agents.device import threads
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.env_maker import EnvMaker, maker_of
 from l1flow_agents.envs import find_spec, is_ours, plain_id
@@ -32,6 +34,7 @@ from l1flow_agents.seeds import TEST_SEED
 from l1flow_agents.spawning import portable
 from l1flow_agents.video import VideoRecorder
 
+SHARERS = 3  # environments of a process that can be shared: enough for batches of three or four plans
 HERE = "evaluate"  # what messages about its arguments begin with
 
 
@@ -61,7 +64,7 @@ def evaluate(
         env_id: the agent's own environment by default, with its step limit and wrappers; another id, or the spec of
             an environment that you made (``env.spec``).
         n_envs: environments at a time, each in a process of its own. This library's own, seen without pictures, share
-            processes, at most one a core. By default one a core, or two of those that share.
+            processes, at most one a core. By default one a core, or three of those that share.
         env_kwargs: of `gymnasium.make`, laid over the agent's, where it is the agent's environment, or the spec's.
         success_key: the entry of ``info`` that tells success, at any step. Where no info has it, success is not told.
         chunked: False plans anew at every step from the newest observation alone, as
@@ -94,12 +97,13 @@ def evaluate(
         )
     make, kwargs = _maker(agent, env_id, env_kwargs)
     filming = bool(video and video.episodes)
-    n_envs, n_processes = _spread(n_envs, n_episodes, in_pairs=_small(make, agent) and not filming)
+    n_envs, n_processes = _spread(n_envs, n_episodes, shared=_can_share(make, agent) and not filming)
     started = time.perf_counter()
     drawn = {"render_mode": "rgb_array"} if filming else {}
     setup = EnvSetup(make, {**kwargs, **drawn}, agent.n_obs_steps, bool(video and video.overlay), success_key)
     episodes = [EpisodeResult(index=k, seed=seed + k) for k in range(n_episodes)]
-    with (
+    with (  # a thread of torch's that finds no free core makes every plan wait for it
+        threads(min(torch.get_num_threads(), max(_n_cores() - n_processes, 1))),
         tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar,
         Workers() if workers is None else nullcontext(workers) as kept,
     ):
@@ -125,19 +129,22 @@ def evaluate(
     )
 
 
-def _small(make: EnvMaker, agent: L1FlowAgent) -> bool:
-    """Whether two environments share a process well: ours, which share nothing that counts, and without pictures.
+def _can_share(make: EnvMaker, agent: L1FlowAgent) -> bool:
+    """Whether several environments may live in one process: ours, which have nothing in common, seen without pictures.
 
-    Those of others may share anything, such as `numpy.random`, and an OpenGL context takes as much as a process.
+    Those of others may have anything in common, such as `numpy.random`; an OpenGL context takes as much as a process.
     """
     return is_ours(make.spec) and not make.wrappers and not any(map(is_image, agent.spaces_by_key.values()))
 
 
-def _spread(n_envs: int | None, n_episodes: int, in_pairs: bool) -> tuple[int, int]:
-    """Environments and processes. In pairs, one steps while the other waits for a plan, and plans come in batches."""
-    n_cores = os.cpu_count() or 1
-    n_envs = min(n_envs or n_cores * (2 if in_pairs else 1), n_episodes)
-    return n_envs, min(n_envs, n_cores) if in_pairs else n_envs
+def _n_cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _spread(n_envs: int | None, n_episodes: int, shared: bool) -> tuple[int, int]:
+    """Environments and processes. In a shared one, one steps while others wait for plans, which come in batches."""
+    n_envs = min(n_envs or _n_cores() * (SHARERS if shared else 1), n_episodes)
+    return n_envs, min(n_envs, _n_cores()) if shared else n_envs
 
 
 def _maker(
