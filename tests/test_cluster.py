@@ -32,8 +32,7 @@ from l1flow_agents import evaluate, parallel
 from l1flow_agents.cli import main
 from l1flow_agents.comparison import compare
 from l1flow_agents.demonstrations.collection import collect
-from l1flow_agents.demonstrations.generation import generate
-from l1flow_agents.demonstrations.observing import add_observations, observer
+from l1flow_agents.demonstrations.observing import observer
 from l1flow_agents.errors import ConfigError, DatasetError, WorkerError
 from l1flow_agents.parallel import in_order, in_order_by
 from l1flow_agents.versions import versions
@@ -144,11 +143,12 @@ def test_no_cluster(elsewhere, reason):
 def test_what_is_observed_and_generated(address, here, tmp_path):
     task = tmp_path / "lift.yaml"
     task.write_text("bodies: {cube: cube_main}\nsubtasks: [{object: cube}]")
-    for name, cluster in [("one", None), ("many", address)]:
-        folder = tmp_path / name
-        folder.mkdir()
-        assert add_observations(here, folder / "seen.hdf5", actions="absolute", cluster=cluster) == 4
-        assert generate("Lift-v0", here, 1, folder / "made.hdf5", task=task, cluster=cluster).n_demos == 1
+    for name, where in [("one", ["--workers", "1"]), ("many", ["--cluster", address])]:
+        seen, made = (str(tmp_path / name / file) for file in ("seen.hdf5", "made.hdf5"))
+        (tmp_path / name).mkdir()
+        assert main(["add-observations", str(here), "-o", seen, "--actions", "absolute", *where]) == 0
+        generating = ["generate", "--env", "Lift-v0", "--source", str(here), "--task", str(task), "-n", "1"]
+        assert main([*generating, "-o", made, *where]) == 0
     for name in ["seen.hdf5", "made.hdf5"]:
         assert contents(tmp_path / "one" / name) == contents(tmp_path / "many" / name)
 
