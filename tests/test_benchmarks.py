@@ -91,8 +91,8 @@ def test_precision(run, tmp_path):
 
 
 def test_evaluation(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no workers: each imports torch
-    run("evaluation", "--episodes", 2, "--rounds", 1, "--json", tmp_path / "out.json")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # each of the floor imports torch
+    run("evaluation", "--agent", "pusht-state", "--episodes", 2, "--rounds", 1, "--json", tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text())["floor_s_per_step"] > 0
 
 
