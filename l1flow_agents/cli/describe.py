@@ -18,7 +18,7 @@ from l1flow_agents.errors import DatasetError
 from l1flow_agents.experiments import config_names
 from l1flow_agents.methods import METHODS
 from l1flow_agents.networks import NETWORKS
-from l1flow_agents.provenance import versions
+from l1flow_agents.versions import versions
 
 
 def describe(name: str | None = None) -> dict[str, Any]:

@@ -102,6 +102,10 @@ def add_device(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 
 
+def add_cluster(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
+
+
 def add_comparison(command: Command) -> None:
     comparison = command(
         "compare",
@@ -124,7 +128,7 @@ def add_comparison(command: Command) -> None:
     comparison.add_argument("--output", help="folder to continue or to fill (default: runs/compare/ENV)")
     comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core; 5 on a GPU)")
     add_device(comparison)
-    comparison.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
+    add_cluster(comparison)
 
 
 def add_scoring(command: Command) -> None:
@@ -145,6 +149,7 @@ def add_scoring(command: Command) -> None:
         sub.add_argument("--output", default=out, help="folder for results.json and videos")
         sub.add_argument("--json", action="store_true", help="print results as JSON")
         add_machine(sub)
+    add_cluster(evaluation)
     rollout.add_argument("--films", type=positive, default=4, help="episodes to film (default: %(default)s)")
     rollout.add_argument("--grid", action="store_true", help="one film with all of them")
     rollout.add_argument("--overlay", action="store_true", help="draw the plan")
@@ -213,6 +218,8 @@ def add_demonstrations(command: Command) -> None:
 
     for sub in (collect, generate, again, observe):
         sub.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
+    for sub in (collect, generate, observe):
+        add_cluster(sub)
 
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")

@@ -13,7 +13,7 @@ import numpy as np
 
 from l1flow_agents.files import write_atomically
 from l1flow_agents.names import plain
-from l1flow_agents.provenance import versions
+from l1flow_agents.versions import versions
 
 FEW_EPISODES = 50  # below this an interval is too wide to compare agents
 

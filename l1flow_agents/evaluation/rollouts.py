@@ -115,7 +115,7 @@ class Rollouts:
             self.info_keys = answer.info_keys
         else:
             self.successes.append(episode.success)
-        self._show_progress()
+        show_progress(self.bar, self.successes)
         self._next_episodes(worker, [slot])
 
     def _greet(self, worker: Worker, hello: Hello) -> None:
@@ -180,11 +180,13 @@ class Rollouts:
                 self.waiting.appendleft(again)
             elif slot.episode is not None:
                 slot.episode.error = failure.reason
-                self._show_progress()
+                show_progress(self.bar, self.successes)
         if self.waiting:
             self._hire(len(slots))
 
-    def _show_progress(self) -> None:
-        if self.successes:
-            self.bar.set_postfix(success=f"{np.mean(self.successes):.2f}", refresh=False)
-        self.bar.update()
+
+def show_progress(bar: tqdm, successes: list[bool]) -> None:
+    """One more episode; ``successes`` are those of all that told it."""
+    if successes:
+        bar.set_postfix(success=f"{np.mean(successes):.2f}", refresh=False)
+    bar.update()

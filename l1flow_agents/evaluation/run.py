@@ -24,6 +24,7 @@ from l1flow_agents.env_maker import EnvMaker, maker_of
 from l1flow_agents.envs import find_spec, is_ours, plain_id
 from l1flow_agents.envs.arguments import checked_env_kwargs
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.evaluation.cluster import run_on_cluster
 from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
 from l1flow_agents.evaluation.rollouts import Rollouts
 from l1flow_agents.evaluation.workers import EnvSetup, Workers
@@ -51,6 +52,7 @@ def evaluate(
     progress_bar: bool = False,
     timeout: float = 300,
     workers: Workers | None = None,
+    cluster: str | None = None,
 ) -> EvaluationResult:
     """Run ``n_episodes`` episodes; episode k starts from ``reset(seed=seed + k)`` and draws the noise of that seed.
 
@@ -70,6 +72,8 @@ def evaluate(
         video: records chosen episodes on the way.
         timeout: seconds that a worker may take to answer before its episode is given up.
         workers: processes to use again, which stay for the next call; by default they start here and end here.
+        cluster: address of a Ray cluster whose cores score an episode each, as one machine does with ``n_envs=1``, in
+            place of ``n_envs`` and ``workers`` and without ``video``; ``auto`` finds a running one.
 
     Raises:
         ConfigError, gymnasium.error.Error: a bad argument, an unknown environment id, or an environment that cannot
@@ -87,6 +91,10 @@ def evaluate(
     env_kwargs = read_as(Mapping[str, Any] | None, env_kwargs, HERE, "env_kwargs")
     if not isinstance(workers, Workers | None):
         raise ConfigError(f"{HERE}: workers must be a Workers(), got {shown(workers)}; n_envs says how many")
+    if cluster is not None and (n_envs or video or workers):
+        raise ConfigError(
+            f"{HERE}: a cluster has cores of its own and films nothing: expected no n_envs, workers, video"
+        )
     make, kwargs = _maker(agent, env_id, env_kwargs)
     filming = bool(video and video.episodes)
     n_envs, n_processes = _spread(n_envs, n_episodes, shared=_can_share(make, agent) and not filming)
@@ -99,8 +107,12 @@ def evaluate(
         tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar,
         Workers() if workers is None else nullcontext(workers) as kept,
     ):
-        rollouts = Rollouts(agent, setup, kept, episodes, n_envs, n_processes, chunked, video, timeout, bar)
-        timing = rollouts.run()
+        if cluster is not None:
+            info_keys = run_on_cluster(agent, setup, episodes, chunked, timeout, cluster, bar)
+            n_envs, timing = 1, None
+        else:
+            rollouts = Rollouts(agent, setup, kept, episodes, n_envs, n_processes, chunked, video, timeout, bar)
+            timing, info_keys = rollouts.run(), rollouts.info_keys
     return EvaluationResult(
         env_id=env_id if isinstance(env_id, str) else plain_id(make.spec),
         env_kwargs={**make.spec.kwargs, **kwargs},
@@ -110,7 +122,7 @@ def evaluate(
         seconds=time.perf_counter() - started,
         videos=[str(path) for path in video.paths] if video else [],
         success_key=success_key,
-        info_keys=rollouts.info_keys,
+        info_keys=info_keys,
         max_episode_steps=make.spec.max_episode_steps,
         wrappers=[wrapper.__name__ for wrapper, _ in make.wrappers],
         timing=timing,
