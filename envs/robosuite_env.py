@@ -12,7 +12,8 @@ from gymnasium import spaces
 
 from l1flow_agents.envs.rendering import QUALITIES, Renderer
 from l1flow_agents.envs.robomimic_args import CONTROL_FREQ, to_env_args
-from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, ControlLoop, Sensors, robosuite
+from l1flow_agents.envs.robosuite_control import ControlLoop
+from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import homogeneous
@@ -125,9 +126,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         _give_generator(inner, self.np_random)
         inner.reset()
         self._own_xml = self._xml
-        if state is None:
-            self._attach()
-        else:
+        self._attach()
+        if state is not None:
             self.set_state(state)
         return self.observe(), {"is_success": self.is_success()}
 
@@ -221,6 +221,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
                 raise ConfigError(
                     f"{self.task.name}: state['model'] must be this task's model of robosuite 1.5 ({error})"
                 ) from error
+            self._attach()
         sim = inner.sim
         expected = 1 + sim.model.nq + sim.model.nv
         row = np.asarray(state.get("states", ()), np.float64)
@@ -232,8 +233,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         for index, (arm, gripper) in enumerate(zip(self._arms(), self._grippers(), strict=True)):
             joints = state["posture"][index] if "posture" in state else sim.data.qpos[arm.qpos_index]
             arm.initial_joint = np.array(joints)
+            arm.new_update = True  # what it knows is of before
             gripper.current_action = np.array(state["gripper"][index] if "gripper" in state else np.zeros(2))
-        self._attach()
 
     def env_args(self) -> dict[str, Any]:
         """robomimic's ``env_args`` for files written from this environment; `env_from_args` reads it back."""
@@ -261,9 +262,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return [robot.gripper["right"] for robot in self._robosuite.robots]
 
     def _attach(self) -> None:
-        """Look at the simulation as it is now: another model has other sensors, another state other arm dynamics."""
-        for arm in self._arms():
-            arm.new_update = True  # else its first torques use a mass matrix of before the gripper was placed
+        """Look at the simulation as it is now: another model has other arrays, a reset makes other controllers."""
         self._control_loop, self._sensors = ControlLoop(self._robosuite), Sensors(self._robosuite)
 
     def _picture(self, camera: str, size: int) -> np.ndarray:
