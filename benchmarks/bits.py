@@ -1,6 +1,6 @@
-"""Experts' episodes in our environments, and the same actions in robosuite's own: are the states the same, bit for bit?
+"""Experts' episodes in our environments, and the same actions in robosuite's own: how far the states differ.
 
-    python benchmarks/bits.py [--env Lift-v0 ...] [-n 20] [--absolute 5] [--json benchmarks/results/simulation_bits.json]
+    python benchmarks/bits.py [--env Lift-v0 ...] [-n 20] [--absolute 5] [--json FILE]
 
 Both start from the same seed, and each of ours is compared with robosuite's after every action. ``--absolute`` of the
 episodes more are acted by poses in place of deltas.
@@ -22,8 +22,7 @@ from gymnasium.utils import seeding
 from simulation import made, robosuites_own
 
 from l1flow_agents.envs.experts import make_expert
-from l1flow_agents.envs.robomimic_args import POSITION_SCALE, ROTATION_SCALE
-from l1flow_agents.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE, axis_angle_to_matrix, matrix_to_axis_angle
 
 IDS = (
     *("Lift-v0", "Can-v0", "Square-v0", "Transport-v0", "ToolHang-v0"),
@@ -57,7 +56,7 @@ def compared(env_id: str, control: str, n_episodes: int) -> dict[str, Any]:
     ours = made(env_id, control=control)
     theirs = robosuites_own(ours)
     expert = make_expert(env_id, np.random.default_rng(0))
-    max_steps = gym.spec(env_id).max_episode_steps
+    max_steps = gym.spec(env_id).max_episode_steps or 0
     steps = same_steps = successes = same_successes = 0
     largest = 0.0
     for seed in range(n_episodes):
@@ -66,7 +65,7 @@ def compared(env_id: str, control: str, n_episodes: int) -> dict[str, Any]:
         success = False
         differences = [difference(ours, theirs)]
         while not success and len(differences) <= max_steps:
-            action = np.float64(expert.act(observation))
+            action = np.asarray(expert.act(observation), np.float64)
             if control == "absolute":
                 action = poses(ours, action)
             theirs.step(action)

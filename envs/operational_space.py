@@ -12,7 +12,7 @@ import numpy as np
 POSTURE_GAIN = 10
 
 
-@numba.njit(cache=True)  # type: ignore[misc]  # numba says no types
+@numba.njit(cache=True)
 def operational_space(
     columns: np.ndarray,
     block: np.ndarray,

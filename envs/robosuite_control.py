@@ -169,7 +169,7 @@ class _Arm:
         arm.new_update = True
         self._goal_pos[:], self._goal_matrix[:], self._posture[:] = arm.goal_pos, arm.goal_ori, arm.initial_joint
         self._stiffness, self._damping = arm.kp, arm.kd
-        np.clip(self._gripper.run_controller(), *self._gripper_limits, out=self._gripper_ctrl)
+        self._gripper_ctrl[:] = np.clip(self._gripper.run_controller(), *self._gripper_limits)
 
     def push(self) -> None:
         """The torques for the present state into ``ctrl``."""

@@ -132,7 +132,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return self.observe(), {"is_success": self.is_success()}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        action = np.asarray(action, np.float64)
+        action = np.array(action, np.float64)  # a copy: scipy refuses what cannot be written
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ConfigError(
                 f"{self.task.name}: expected a finite action of shape {self.action_space.shape}, got {action.tolist()}"

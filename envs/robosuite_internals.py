@@ -47,7 +47,7 @@ PROPRIOCEPTION = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
 class Sensors:
     """Reads observations from a robosuite environment as its simulation is now. Another model or reset needs new ones.
 
-    robosuite evaluates its sensors twice, as relative poses come before what they are computed from; here they come last.
+    In robosuite relative poses come before what they are computed from, so it is one step late; here they come last.
     """
 
     def __init__(self, inner: Any) -> None:
@@ -90,7 +90,7 @@ def _looks_up(sensor: Callable[[dict[str, Any]], Any]) -> bool:
     """Whether a sensor asks for what others have read."""
     asked = []
 
-    class Cache(dict):  # type: ignore[type-arg]
+    class Cache(dict):
         def __contains__(self, key: object) -> bool:
             asked.append(key)
             return False
