@@ -1,7 +1,7 @@
-"""What happens within one action: 25 substeps of physics, and before each of them the torques of the arms.
+"""What happens within one action: 25 substeps of physics, each with torques of its own.
 
-robosuite's own ``step`` also evaluates 50 observables after each substep. `PoseControl` is its controller for the arms
-of this library's tasks; whatever else robosuite can control stays with robosuite (`RobosuiteControl`).
+`PoseControl` finds the torques for the arms of this library's tasks; what else robosuite can control, `RobosuiteControl`
+leaves to it. The 50 observables that robosuite's own ``step`` evaluates after each substep are left out.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class RobosuiteControl:
             {part: (index, *limits[index].T) for part, index in robot._ref_actuators_indexes_dict.items()}
             for robot in inner.robots
         ]
-        for robot in inner.robots:  # else the first torques use a mass matrix of before the gripper was placed
+        for robot in inner.robots:
             for part in robot.part_controllers.values():
-                part.new_update = True
+                part.new_update = True  # else the first torques use a mass matrix of before the gripper was placed
 
     def begin(self, action: np.ndarray) -> None:
         self._inner._pre_action(action, policy_step=True)
@@ -80,9 +80,9 @@ class RobosuiteControl:
 class PoseControl:
     """Arms under OSC_POSE in the world frame, with Panda's gripper: robosuite's torques, bit for bit.
 
-    The operations are robosuite's, by the same functions on arrays of the same layout, but each is done once: one mass
-    matrix for all arms, one Jacobian an arm (robosuite: six), no velocity of a base that stands fast, one gripper input
-    an action. Only robosuite's records of the past (``recent_qpos``, ``recent_ee_vel``, ...) are not kept.
+    The operations are robosuite's, in its order, but each is done once: one mass matrix for all arms, one Jacobian an
+    arm (robosuite: six), no velocity of a base that stands fast, one gripper input an action. Goals are set by
+    robosuite's own controllers. Its records of the past (``recent_qpos``, ``recent_ee_vel``, ...) are not kept.
     """
 
     def __init__(self, inner: Any) -> None:

@@ -109,6 +109,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self.action_space: spaces.Box = self._action_box()
         self._renderer = Renderer(render_quality)
         self._robosuite: Any = None  # built by the first reset: the spaces alone cost nothing
+        self._control_loop: Any = None
+        self._sensors: Any = None
         self._xml: str | None = None  # the model of this episode
         self._own_xml: str | None = None  # the model of an episode that was not restored from a state
 
@@ -124,6 +126,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         inner = self._robosuite
         inner.hard_reset = self.task.model_varies or self._xml != self._own_xml or self._xml is None
         _give_generator(inner, self.np_random)
+        self._detach()
         inner.reset()
         self._own_xml = self._xml
         self._attach()
@@ -150,6 +153,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     def close(self) -> None:
         self._renderer.close()
+        self._detach()
         if self._robosuite is not None:
             self._robosuite.close()
             self._robosuite = None
@@ -214,6 +218,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         inner = self.simulator
         if state.get("model", self._xml) != self._xml:
             inner.hard_reset = True  # observables of the new model, too
+            self._detach()
             try:
                 inner.reset_from_xml_string(state["model"])
             except Exception as error:  # older robosuites name joints otherwise; files of v1.5 have the names of now
@@ -264,6 +269,10 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def _attach(self) -> None:
         """Look at the simulation as it is now: another model has other arrays, a reset makes other controllers."""
         self._control_loop, self._sensors = ControlLoop(self._robosuite), Sensors(self._robosuite)
+
+    def _detach(self) -> None:
+        """Let go of the simulation's memory, before another one is built."""
+        self._control_loop = self._sensors = None
 
     def _picture(self, camera: str, size: int) -> np.ndarray:
         sim = self.simulator.sim
