@@ -1,6 +1,6 @@
 """What happens within one action: 25 substeps of physics, each with torques of its own.
 
-`PoseControl` finds the torques for the arms of this library's tasks; what else robosuite can control, `RobosuiteControl`
+`PoseControl` finds the torques for the arms of this library's tasks; what else robosuite can control `RobosuiteControl`
 leaves to it. The 50 observables that robosuite's own ``step`` evaluates after each substep are left out.
 """
 
