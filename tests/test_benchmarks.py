@@ -105,7 +105,19 @@ def test_simulation(run, load, monkeypatch, tmp_path):
     assert [row["what"].split()[0] for row in record["rows"]] == ["step", "reset", "84"]
     assert record["processes"]["Square-v0"]["live_simulations"] >= 1
     shares = record["shares_of_a_step"]["Square-v0"]
-    assert all(shares[part] > 0 for part in ("physics", "controllers", "observation", "success check"))
+    assert all(shares[part] > 0 for part in ("physics", "torques", "goals", "observation", "success check"))
+
+
+def test_bits(run, tmp_path):
+    run("bits", "--env", "Lift-v0", "Stack_D1-v0", "-n", 1, "--absolute", 1, "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["env"], row["control"]) for row in rows] == [
+        *(("Lift-v0", "delta"), ("Lift-v0", "absolute")),
+        *(("Stack_D1-v0", "delta"), ("Stack_D1-v0", "absolute")),
+    ]
+    for row in rows:  # whole episodes, with grasps
+        assert row["same_steps"] == row["steps"] > 30 and row["largest_difference"] == 0
+        assert row["same_successes"] == row["successes"] == 1
 
 
 def test_contact_sheet(run, tmp_path):
