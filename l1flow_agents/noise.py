@@ -24,9 +24,11 @@ _here = _Thread()
 
 def standard_normal(shape: tuple[int, ...], seeds: Iterable[int], numbers: Iterable[int]) -> np.ndarray:
     """(n, *shape) float32; row i is what ``Generator(Philox(key=(seeds[i], numbers[i])))`` draws first."""
-    rows = []
-    for key in zip(seeds, numbers, strict=True):
-        _here.start["state"]["key"] = np.array(key, np.uint64)
+    seeds = list(seeds)
+    rows = np.empty((len(seeds), *shape), np.float32)
+    key = _here.start["state"]["key"]
+    for row, seed, number in zip(rows, seeds, numbers, strict=True):
+        key[0], key[1] = seed, number
         _here.bits.state = _here.start
-        rows.append(_here.generator.standard_normal(shape, np.float32))
-    return np.stack(rows)
+        _here.generator.standard_normal(out=row, dtype=np.float32)
+    return rows

@@ -16,7 +16,7 @@ from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import Network
 from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
-from l1flow_agents.networks.embedding import KeptTimes
+from l1flow_agents.networks.traced import TracedNetwork
 from l1flow_agents.networks.trial import made_and_tried
 from l1flow_agents.settings import AgentSettings
 
@@ -39,7 +39,7 @@ class ChunkPolicy(nn.Module):
         chunk = (settings.horizon, action_space.shape[0])
         make = partial(make_network, settings, shapes, chunk)
         self.encoder, self.network = made_and_tried(make, shapes, settings.n_obs_steps, chunk, settings.network)
-        self._kept_times = KeptTimes(self.network)
+        self._traced = TracedNetwork(self.network)
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
         method_class = choose(settings.method, METHODS, "method")
         self.method = build(method_class, what=settings.method, settings=settings.method_kwargs)
@@ -82,7 +82,7 @@ class ChunkPolicy(nn.Module):
     @torch.inference_mode()
     def plan(self, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped."""
-        return self.sampled(self._kept_times.current(), observations, noise)
+        return self.sampled(self._traced, observations, noise)
 
     def sampled(self, network: Network, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """`plan` by whatever stands for the network."""

@@ -7,26 +7,18 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from l1flow_agents.agent import L1FlowAgent
+from l1flow_agents.device import threads
 
 BATCHES = 1, 16
 ROUNDS = 40
 SLOW = 0.05  # seconds: from here on a quarter of the rounds will do
 
 
-def latencies(agents: Mapping[str, L1FlowAgent], rounds: int = ROUNDS, threads: int = 1) -> dict[str, dict[str, float]]:
+@threads(1)
+def latencies(agents: Mapping[str, L1FlowAgent], rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """Name -> batch size -> median seconds of `L1FlowAgent.plan`, histories and noise being there."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return _latencies(agents, rounds)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _latencies(agents: Mapping[str, L1FlowAgent], rounds: int) -> dict[str, dict[str, float]]:
     times: dict[str, dict[str, list[float]]] = {name: {str(n): [] for n in BATCHES} for name in agents}
     for batch in BATCHES:
         inputs = {name: (blank_history(agent, batch), some_noise(agent, batch)) for name, agent in agents.items()}

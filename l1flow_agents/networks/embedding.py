@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-MOST_KEPT = 256  # embeddings; a sampler has 100 times at most
-MOST_ROWS = 8  # of a batch; with more of them the arithmetic is what takes time
-
 
 class TimeEmbedding(nn.Module):
-    """Flow time (batch,) in [0, 1] -> (batch, dim): sinusoids of 1000 t, then a two-layer MLP (Transformer, DDPM).
-
-    What has two axes is embedded already and stays as it is (`KeptTimes`).
-    """
+    """Flow time (batch,) in [0, 1] -> (batch, dim): sinusoids of 1000 t, then a two-layer MLP (Transformer, DDPM)."""
 
     frequencies: Tensor
 
@@ -28,48 +21,9 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * half, 4 * dim), nn.Mish(), nn.Linear(4 * dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        if t.ndim == 2:
-            return t
         phase = t[:, None] * self.frequencies
         embedded: Tensor = self.mlp(torch.cat([phase.sin(), phase.cos()], dim=-1))
         return embedded
-
-
-class KeptTimes:
-    """A network for a sampler on the CPU, which asks for the same few times at every plan: each is embedded once.
-
-    An embedding is kept by the bits of its times, a batch together, so that a plan is to the bit what the network alone
-    gives. A network whose attribute ``time`` is no `TimeEmbedding` is called as it is.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network, time = network, getattr(network, "time", None)
-        self._time = time if isinstance(time, TimeEmbedding) else None
-        self._layers = [] if self._time is None else [self._time.mlp[0], self._time.mlp[-1]]
-        self._kept: dict[bytes, Tensor] = {}
-        self._made_with: list[int] = []
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return KeptTimes, (self.network,)  # a copy has weights of its own
-
-    def current(self) -> KeptTimes:
-        """Itself, asked for at the begin of every plan: what other weights made is forgotten."""
-        made_with = [int(torch.is_autocast_enabled("cpu"))]
-        for layer in self._layers:
-            for weight in layer._parameters.values():  # `parameters()` takes ten times as long
-                if weight is not None:
-                    made_with += weight.data_ptr(), weight._version
-        if made_with != self._made_with or len(self._kept) >= MOST_KEPT:
-            self._kept, self._made_with = {}, made_with
-        return self
-
-    def __call__(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        if self._time is not None and t.is_cpu and len(t) <= MOST_ROWS:
-            times = t.numpy().tobytes()
-            embedded = self._kept.get(times)
-            t = self._kept[times] = self._time(t) if embedded is None else embedded
-        out: Tensor = self.network(x, t, cond)
-        return out
 
 
 class FourierFeatures(nn.Module):
