@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,9 @@ class Meshes:
 def reduced(model: Any, groups: np.ndarray) -> Any:
     """A copy of ``model`` to make an `MjrContext` of, with simplified meshes and no shadows.
 
-    Surfaces are off by at most a millimetre or a hundredth of the mesh's diagonal, by the greater. Meshes with
-    textures stay as they are, those that are never drawn are left out. Simplified meshes are kept in the cache folder
-    (``$L1FLOW_CACHE`` or ``~/.cache/l1flow``): simplifying a robot takes a second.
+    Surfaces are off by about a millimetre or a hundredth of the mesh's diagonal, by the greater: a pixel of a picture of
+    256 a side. Meshes with textures stay as they are, those that are never drawn are left out. Simplified meshes are
+    kept in the cache folder (``$L1FLOW_CACHE`` or ``~/.cache/l1flow``): simplifying a robot takes a second or two.
 
     Args:
         groups: (6,) the groups of geoms that are drawn.
@@ -115,7 +115,7 @@ def _read(path: Path, model: Any) -> Meshes | None:
         last_vertex = np.repeat(meshes.n_vertices, meshes.n_faces)[:, None]
         last_normal = np.repeat(model.mesh_normalnum[meshes.mesh], meshes.n_faces)[:, None]
         right = (
-            [array.dtype.char for array in astuple(meshes)] == [*"lllfii"]
+            [array.dtype for array in vars(meshes).values()] == [np.int64] * 3 + [np.float32] + [np.int32] * 2
             and (meshes.n_vertices <= model.mesh_vertnum[meshes.mesh]).all()
             and (meshes.n_faces <= model.mesh_facenum[meshes.mesh]).all()
             and meshes.vertices.shape == (meshes.n_vertices.sum(), 3)
