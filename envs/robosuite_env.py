@@ -169,7 +169,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     def observe(self) -> dict[str, np.ndarray]:
         """The observation of the present state, such as after `set_state`."""
-        observation = self._sensors.read(objects=self.obs_type != "image")
+        observation: dict[str, np.ndarray] = self._sensors.read(objects=self.obs_type != "image")
         if self.obs_type != "state":
             for camera in self.cameras:
                 observation[f"{camera}_image"] = self._picture(camera, self.image_size)
