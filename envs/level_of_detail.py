@@ -41,9 +41,9 @@ class Meshes:
 def reduced(model: Any, groups: np.ndarray) -> Any:
     """A copy of ``model`` to make an `MjrContext` of, with simplified meshes and no shadows.
 
-    Surfaces are off by about a millimetre or a hundredth of the mesh's diagonal, by the greater: a pixel of a picture of
-    256 a side. Meshes with textures stay as they are, those that are never drawn are left out. Simplified meshes are
-    kept in the cache folder (``$L1FLOW_CACHE`` or ``~/.cache/l1flow``): simplifying a robot takes a second or two.
+    Surfaces are off by about a millimetre or a hundredth of the mesh's diagonal, by the greater: about a pixel of a
+    picture of 256 a side. Meshes with textures stay as they are, those that are never drawn are left out. Simplified
+    meshes are kept in the cache folder (``$L1FLOW_CACHE`` or ``~/.cache/l1flow``): a robot takes a second or two.
 
     Args:
         groups: (6,) the groups of geoms that are drawn.
