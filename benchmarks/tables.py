@@ -226,6 +226,21 @@ def bits() -> str:
     )
 
 
+def pictures() -> str:
+    found = read("pictures")["rows"]
+    head = ["task", "camera", "PSNR, least", "mean", "fast / dataset", "every triangle / dataset", "fast", "triangles"]
+    rows = [
+        [
+            *(row["env"].removesuffix("-v0"), row["camera"]),
+            *(f"{row[key]:.1f} dB" for key in ("psnr_least", "psnr_mean")),
+            *(f"{row['fast / dataset']:.2f}", f"{row['every triangle / dataset']:.2f}", f"{row['fast_ms']:.1f} ms"),
+            f"{row['triangles_fast']:,} of {row['triangles']:,}",
+        ]
+        for row in found
+    ]
+    return markdown_table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, 200 episodes of an expert", False),
     "pusht agents": lambda: agents_table(PUSHT_AGENTS, "PushT, 206 human demonstrations", True),
@@ -239,6 +254,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "fork": fork,
     "sides": sides,
     "speed": speed,
+    "pictures": pictures,
     "simulation": simulation,
     "bits": bits,
 }

@@ -64,7 +64,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         control: ``delta`` or ``absolute``.
         cameras: the images' cameras; None for the data sets'.
         image_size: the images' side in pixels; None for the data sets' (84, ToolHang 240).
-        render_quality: ``dataset`` draws as robosuite does, ``fast`` without reflections and shadows.
+        render_quality: ``dataset`` draws as robosuite does, ``fast`` simplified meshes without reflections and shadows.
         render_mode: None or ``rgb_array``, for `render`; observations do not depend on it.
         render_camera: camera of `render`; None for the first of the data sets' cameras.
         render_size: side of the picture of `render`, pixels.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l1flow_agents.errors import CheckpointError, DownloadError
+from l1flow_agents.files import cache_folder
 from l1flow_agents.safe_yaml import parse_yaml, read_yaml
 
 PACKAGE = Path(str(files("l1flow_agents")))
@@ -76,7 +77,7 @@ def find(name: str) -> Path | None:
 
 def agents_dir() -> Path:
     """Where fetched agents are kept: ``agents`` in ``$L1FLOW_CACHE`` or ``~/.cache/l1flow``."""
-    return Path(os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow") / "agents"
+    return cache_folder() / "agents"
 
 
 def table() -> dict[str, dict[str, Any]]:

@@ -125,6 +125,15 @@ def test_contact_sheet(run, tmp_path):
     assert Image.open(tmp_path / "sheet.png").size == (7 * 176, 176 + 14)
 
 
+def test_pictures(run, tmp_path):
+    small = ["--envs", "Stack_D0-v0", "--steps", 2, "--states", 2, "--rounds", 1]
+    run("pictures", *small, "--json", tmp_path / "out.json", "--sheet", tmp_path / "sheet.png")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert [row["camera"] for row in record["rows"]] == ["agentview", "robot0_eye_in_hand"]
+    assert record["psnr_least"] > 30 and record["ratio_most"] > 0
+    assert Image.open(tmp_path / "sheet.png").size == (4 * (3 * 84 + 4), 84 + 13)
+
+
 def test_modes_of_the_fork(run, load, monkeypatch, tmp_path):
     small = {"NETWORK": {"width": 16, "depth": 1}, "N_DEMOS": 32, "BATCH": 16, "N_PLANS": 4, "RESULTS": tmp_path}
     for name, value in {**small, "ANGLES": [0.1], "JSON": tmp_path / "out.json"}.items():

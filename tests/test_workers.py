@@ -194,10 +194,11 @@ def test_the_time_is_told_by_parts(counting):
 
 
 OWNER = """
-    import multiprocessing, sys
+    import multiprocessing, signal, sys
     from l1flow_agents import L1FlowAgent, evaluate
     from l1flow_agents.evaluation import Workers
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is told to ignore it
     agent = L1FlowAgent("mlp", "envs_for_tests:Counter-v0", network_kwargs={"width": 32, "depth": 1}, device="cpu")
     given = {"env_kwargs": {"bad_seed": 3, "how": "hang"}, "workers": Workers()}
     evaluate(agent, n_episodes=2, n_envs=2, **given)
