@@ -2,16 +2,17 @@
 
     python benchmarks/bundle.py pusht-state --run runs/pusht-state
     python benchmarks/bundle.py pusht-state      score again what is kept under the name
-    python benchmarks/bundle.py                  only renew l1flow_agents/published.yaml
+    python benchmarks/bundle.py                  only renew l1flow_agents/published.yaml and the model cards
 
 Writes agents/NAME (float16; l1flow_agents/bundled/NAME, which comes with the package, where it is one of those),
 l1flow_agents/published.yaml, benchmarks/results/NAME*.json and NAME-curve.csv. The float16 agent is the one that is
-scored.
+scored. Model cards are made of the agents, these results and notes.yaml.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import sys
@@ -22,9 +23,15 @@ from typing import Any
 import yaml
 
 from l1flow_agents import L1FlowAgent, evaluate
+from l1flow_agents.card import CARD, Notes, model_card
+from l1flow_agents.checks import read_as
+from l1flow_agents.files import write_atomically
+from l1flow_agents.safe_yaml import read_yaml
+from l1flow_agents.seeds import TEST_SEED, VALIDATION_SEED
 from l1flow_agents.zoo import BUNDLED, TABLE, describe
 
 RESULTS = Path(__file__).parent / "results"
+NOTES = Path(__file__).parent / "notes.yaml"
 AGENTS = Path(__file__).parents[1] / "agents"
 
 
@@ -45,6 +52,8 @@ def main() -> None:
     elif args.run is not None:
         parser.error("expected a name for the run's agent")
     TABLE.write_text(yaml.safe_dump(describe(AGENTS), sort_keys=False))
+    for folder in published():
+        write_atomically(folder / CARD, card_of(folder))
 
 
 def score(target: Path, args: argparse.Namespace) -> None:
@@ -66,6 +75,36 @@ def keep_score(target: Path, result: dict[str, Any]) -> None:
     agent = L1FlowAgent.load(target)
     agent.provenance = replace(agent.provenance, score=score)
     agent.save(target, half=True)
+
+
+def published() -> list[Path]:
+    """The folders of all agents, those that come with the package too."""
+    return sorted({config.parent for folder in (AGENTS, BUNDLED) for config in folder.glob("*/config.yaml")})
+
+
+def card_of(folder: Path) -> str:
+    """The model card of a published agent."""
+    name = folder.name
+    known = {
+        "license": "mit",
+        "validation": f"Settings were chosen on seeds {VALIDATION_SEED} and up, below {TEST_SEED}; on the test seeds "
+        "it was scored once.",
+        **latency(name),
+        **read_yaml(NOTES).get(name, {}),
+    }
+    files = [RESULTS / f"{name}{kind}.json" for kind in ("", "-stateless")]
+    result, stateless = (json.loads(file.read_text()) if file.exists() else None for file in files)
+    notes = read_as(Notes, known, f"{NOTES.name}: {name}")
+    return model_card(L1FlowAgent.load(folder, device="cpu"), name, result, stateless, notes)
+
+
+def latency(name: str) -> dict[str, str]:
+    """What `speed.py` measured with this agent, if it did."""
+    path = RESULTS / "speed.json"
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    plans = [row for row in rows if row["what"].startswith("replan") and row["of"].endswith(f"({name})")]
+    told = "A plan took {:.1f} ms on one CPU thread (`benchmarks/speed.py`)."
+    return {"latency": told.format(1e3 * plans[0]["ours_s"])} if plans else {}
 
 
 if __name__ == "__main__":

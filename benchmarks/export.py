@@ -26,6 +26,7 @@ import torch
 from speed import compare
 
 from l1flow_agents import L1FlowAgent
+from l1flow_agents.comparison.latency import plans_to_warm_up
 from l1flow_agents.exporting import inputs
 from l1flow_agents.files import write_atomically
 
@@ -61,6 +62,8 @@ def measured(name: str, rounds: int) -> list[dict[str, Any]]:
     observation = {key: past[0, -1] for key, past in history.items()}
     asked = observation if len(observation) > 1 or "observation" not in observation else observation["observation"]
     rows = []
+    for _ in range(plans_to_warm_up(agent)):
+        agent.predict_chunk(asked)
     with tempfile.TemporaryDirectory() as folder:
         for suffix, load in LOADERS.items():
             path = Path(folder) / f"agent{suffix}"

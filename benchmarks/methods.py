@@ -21,6 +21,7 @@ import torch
 from speed import chosen
 
 from l1flow_agents import L1FlowAgent
+from l1flow_agents.comparison.latency import plans_to_warm_up
 from l1flow_agents.files import write_atomically
 
 # name -> method, its settings, and the target for its time over L1 Flow's
@@ -73,7 +74,8 @@ def measured(
     }
     times: dict[str, list[tuple[float, float]]] = {label: [] for label in METHODS}
     for agent in (ours, *others.values()):
-        agent.predict(observation)  # warm
+        for _ in range(plans_to_warm_up(agent)):
+            agent.predict(observation)
     for _ in range(rounds):
         for label, agent in others.items():
             times[label].append((spent(agent, observation, repeats), spent(ours, observation, repeats)))

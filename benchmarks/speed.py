@@ -23,8 +23,8 @@ import torch
 from torch import nn
 
 from l1flow_agents import Episodes, L1FlowAgent
+from l1flow_agents.comparison.latency import plans_to_warm_up
 from l1flow_agents.data import ChunkSampler
-from l1flow_agents.networks import traced
 from l1flow_agents.training.batches import to_tensors
 
 Row = tuple[str, str, float, float, float, float]  # what, of, target, ratio, seconds of ours and of the floor
@@ -111,7 +111,7 @@ def replan(agent: L1FlowAgent, rounds: int) -> tuple[float, float, float]:
         policy.network(x, t, cond)
         policy.network(x, t, cond)
 
-    for _ in range(traced.CALLS_BEFORE):  # from then on the agent has its network traced
+    for _ in range(plans_to_warm_up(agent)):
         agent.predict(observation)
     return compare(lambda: agent.predict(observation), two_passes, rounds * 5)
 

@@ -192,6 +192,55 @@ def speed() -> str:
     return markdown_table(["a replan, in L1 Flow's", *networks], [[one, *by.values()] for one, by in columns.items()])
 
 
+# ---- the simulation -----------------------------------------------------------------------------------------------
+
+
+def simulation() -> str:
+    """Steps, resets, memory and views of robosuite's tasks, and where a step goes."""
+    found, rows = read("simulation"), []
+    for env_id, process in found["processes"].items():
+        step, reset, view = (row for row in found["rows"] if row["of"] == env_id)
+        shares = found["shares_of_a_step"][env_id]
+        physics, seen = (shares["physics"], shares["observation"] + shares["success check"])
+        control = 1 - physics - seen - shares["forward after the last substep"] - shares["rest"]
+        ratios = [f"{step['ratio']:.2f} ({step['target']:.2f})", f"{1e3 * step['ours_s']:.1f} ms"]
+        resets = [f"{process['first_reset_cpu_s']:.1f} s", f"{process['reset_cpu_s']:.3f} s", f"{reset['ratio']:.2f}"]
+        memory = [f"{process['growth_mb']:.0f} MB", f"{process['peak_mb']:.0f} MB"]
+        parts = " / ".join(f"{100 * one:.0f} %" for one in (physics, control, seen))
+        rows.append([env_id, *ratios, *resets, *memory, f"{view['ratio']:.2f}", parts])
+    head = ["task", "step, ratio (target)", "a step", "first reset", "later resets", "reset, ratio"]
+    memory = ["growth in 200 resets (target 20 MB)", "peak"]
+    return markdown_table([*head, *memory, "fast / dataset view", "physics / control / observation"], rows)
+
+
+def bits() -> str:
+    """Our control against robosuite's own, an expert's episodes a task."""
+    rows: dict[str, list[str]] = {}
+    for row in read("simulation_bits")["rows"]:
+        same = f"{row['same_steps']} of {row['steps']}"
+        cells = [str(row["episodes"]), same, f"{row['largest_difference']:g}", f"{row['same_successes']}"]
+        rows.setdefault(row["env"], [row["env"]]).extend(cells)
+    head = ["episodes", "same states", "largest difference", "same end"]
+    return markdown_table(
+        ["task", *(f"{control}: {one}" for control in ("delta", "absolute") for one in head)], [*rows.values()]
+    )
+
+
+def pictures() -> str:
+    found = read("pictures")["rows"]
+    head = ["task", "camera", "PSNR, least", "mean", "fast / dataset", "every triangle / dataset", "fast", "triangles"]
+    rows = [
+        [
+            *(row["env"].removesuffix("-v0"), row["camera"]),
+            *(f"{row[key]:.1f} dB" for key in ("psnr_least", "psnr_mean")),
+            *(f"{row['fast / dataset']:.2f}", f"{row['every triangle / dataset']:.2f}", f"{row['fast_ms']:.1f} ms"),
+            f"{row['triangles_fast']:,} of {row['triangles']:,}",
+        ]
+        for row in found
+    ]
+    return markdown_table(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, 200 episodes of an expert", False),
     "pusht agents": lambda: agents_table(PUSHT_AGENTS, "PushT, 206 human demonstrations", True),
@@ -205,6 +254,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "fork": fork,
     "sides": sides,
     "speed": speed,
+    "pictures": pictures,
+    "simulation": simulation,
+    "bits": bits,
 }
 
 

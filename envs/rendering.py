@@ -12,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from l1flow_agents.envs import level_of_detail
 from l1flow_agents.errors import ConfigError
 
 QUALITIES = ("dataset", "fast")
 BACKENDS = ("egl", "osmesa", "glfw")
 COLLISION_GEOMS = 0  # the group that robosuite hides
+ASSETS = (  # arrays of a model, or beginnings of their names, that an `MjrContext` is made of
+    *("flex_", "hfield_", "mat_", "mesh_", "skin_", "tex_"),
+    *("geom_dataid", "geom_group", "geom_matid", "geom_type"),
+)
 _OPEN: weakref.WeakSet[Renderer] = weakref.WeakSet()
 
 
@@ -24,16 +29,16 @@ class Renderer:
     """Draws one simulation at a time, keeping one OpenGL context until `close`.
 
     Args:
-        quality: ``dataset`` draws what robosuite's own cameras see, pixel for pixel; ``fast`` leaves out reflections
-            and shadows.
+        quality: ``dataset`` draws what robosuite's own cameras see, pixel for pixel; ``fast`` simplified meshes without
+            reflections and shadows (see `level_of_detail`).
     """
 
     def __init__(self, quality: str = "dataset") -> None:
         self.quality = quality
         self._gl: Any = None
-        self._context: Any = None  # of one model: it holds the model's meshes and textures
+        self._context: Any = None  # holds the meshes and textures
         self._scene: Any = None
-        self._model: Any = None
+        self._model: Any = None  # the last one
 
     def render(self, model: Any, data: Any, camera: str, size: int) -> np.ndarray:
         """What ``camera`` sees, (size, size, 3) uint8, upright. ``model`` and ``data`` are MuJoCo's own.
@@ -54,6 +59,8 @@ class Renderer:
         rect = mujoco.MjrRect(0, 0, size, size)
         picture = np.empty((size, size, 3), np.uint8)
         everything = mujoco.mjtCatBit.mjCAT_ALL
+        if self.quality == "fast":  # robosuite hides sites by their alpha, and OpenGL draws them nonetheless
+            self._option.sitegroup[:] = (model.site_rgba[:, 3] > 0).any()
         mujoco.mjv_updateScene(model, data, self._option, self._perturbation, view, everything, self._scene)
         mujoco.mjr_render(rect, self._scene, self._context)
         mujoco.mjr_readPixels(picture, None, rect, self._context)
@@ -76,19 +83,21 @@ class Renderer:
             self._gl = gl_context_class()(size, size)
             _OPEN.add(self)
         self._gl.make_current()
-        if self._model is model and size <= self._context.offWidth:
+        if self._model is not None and size <= self._context.offWidth and _look_alike(self._model, model):
+            self._model = model
             return
         self._forget_model()
         screen = model.vis.global_
         screen.offwidth, screen.offheight = max(size, screen.offwidth), max(size, screen.offheight)
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
+        self._option.geomgroup[COLLISION_GEOMS] = 0
         self._scene = mujoco.MjvScene(model, maxgeom=10_000)
         if self.quality == "fast":
             self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
             self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
-        self._option, self._perturbation = mujoco.MjvOption(), mujoco.MjvPerturb()
-        self._option.geomgroup[COLLISION_GEOMS] = 0
+        seen = level_of_detail.reduced(model, self._option.geomgroup) if self.quality == "fast" else model
+        self._context = mujoco.MjrContext(seen, mujoco.mjtFontScale.mjFONTSCALE_150)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._model = model
 
     def _forget_model(self) -> None:
@@ -96,6 +105,26 @@ class Renderer:
             self._gl.make_current()
             self._context.free()
         self._context = self._scene = self._model = None
+
+
+def _look_alike(one: Any, other: Any) -> bool:
+    """Whether two models have one `MjrContext`: the same meshes, textures, planes and the like, wherever they are.
+
+    Models of one task often differ in sizes and masses only, and making a context takes longer than making a model.
+    """
+    import mujoco
+
+    if one is other:
+        return True
+    if one.stat.extent != other.stat.extent or one.vis.global_.linewidth != other.vis.global_.linewidth:
+        return False
+    if any(getattr(one.vis, part) != getattr(other.vis, part) for part in ("map", "quality", "rgba")):
+        return False
+    names = [name for name in dir(one) if name.startswith(ASSETS)]
+    if not all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names):
+        return False
+    planes = one.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
+    return np.array_equal(one.geom_size[planes], other.geom_size[planes])
 
 
 @functools.cache

@@ -12,7 +12,8 @@ from gymnasium import spaces
 
 from l1flow_agents.envs.rendering import QUALITIES, Renderer
 from l1flow_agents.envs.robomimic_args import CONTROL_FREQ, to_env_args
-from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, ControlLoop, Sensors, robosuite
+from l1flow_agents.envs.robosuite_control import ControlLoop
+from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.layouts import Layout
 from l1flow_agents.rotations import homogeneous
@@ -63,7 +64,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         control: ``delta`` or ``absolute``.
         cameras: the images' cameras; None for the data sets'.
         image_size: the images' side in pixels; None for the data sets' (84, ToolHang 240).
-        render_quality: ``dataset`` draws as robosuite does, ``fast`` without reflections and shadows.
+        render_quality: ``dataset`` draws as robosuite does, ``fast`` simplified meshes without reflections and shadows.
         render_mode: None or ``rgb_array``, for `render`; observations do not depend on it.
         render_camera: camera of `render`; None for the first of the data sets' cameras.
         render_size: side of the picture of `render`, pixels.
@@ -108,6 +109,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         self.action_space: spaces.Box = self._action_box()
         self._renderer = Renderer(render_quality)
         self._robosuite: Any = None  # built by the first reset: the spaces alone cost nothing
+        self._control_loop: Any = None
+        self._sensors: Any = None
         self._xml: str | None = None  # the model of this episode
         self._own_xml: str | None = None  # the model of an episode that was not restored from a state
 
@@ -123,16 +126,16 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         inner = self._robosuite
         inner.hard_reset = self.task.model_varies or self._xml != self._own_xml or self._xml is None
         _give_generator(inner, self.np_random)
+        self._detach()
         inner.reset()
         self._own_xml = self._xml
-        if state is None:
-            self._attach()
-        else:
+        self._attach()
+        if state is not None:
             self.set_state(state)
         return self.observe(), {"is_success": self.is_success()}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        action = np.asarray(action, np.float64)
+        action = np.array(action, np.float64)  # a copy: scipy refuses what cannot be written
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ConfigError(
                 f"{self.task.name}: expected a finite action of shape {self.action_space.shape}, got {action.tolist()}"
@@ -150,6 +153,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     def close(self) -> None:
         self._renderer.close()
+        self._detach()
         if self._robosuite is not None:
             self._robosuite.close()
             self._robosuite = None
@@ -165,7 +169,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 
     def observe(self) -> dict[str, np.ndarray]:
         """The observation of the present state, such as after `set_state`."""
-        observation = self._sensors.read(objects=self.obs_type != "image")
+        observation: dict[str, np.ndarray] = self._sensors.read(objects=self.obs_type != "image")
         if self.obs_type != "state":
             for camera in self.cameras:
                 observation[f"{camera}_image"] = self._picture(camera, self.image_size)
@@ -214,6 +218,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         inner = self.simulator
         if state.get("model", self._xml) != self._xml:
             inner.hard_reset = True  # observables of the new model, too
+            self._detach()
             try:
                 inner.reset_from_xml_string(state["model"])
             except Exception as error:  # older robosuites name joints otherwise; files of v1.5 have the names of now
@@ -221,6 +226,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
                 raise ConfigError(
                     f"{self.task.name}: state['model'] must be this task's model of robosuite 1.5 ({error})"
                 ) from error
+            self._attach()
         sim = inner.sim
         expected = 1 + sim.model.nq + sim.model.nv
         row = np.asarray(state.get("states", ()), np.float64)
@@ -232,8 +238,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         for index, (arm, gripper) in enumerate(zip(self._arms(), self._grippers(), strict=True)):
             joints = state["posture"][index] if "posture" in state else sim.data.qpos[arm.qpos_index]
             arm.initial_joint = np.array(joints)
+            arm.new_update = True  # what it knows is of before
             gripper.current_action = np.array(state["gripper"][index] if "gripper" in state else np.zeros(2))
-        self._attach()
 
     def env_args(self) -> dict[str, Any]:
         """robomimic's ``env_args`` for files written from this environment; `env_from_args` reads it back."""
@@ -261,10 +267,12 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return [robot.gripper["right"] for robot in self._robosuite.robots]
 
     def _attach(self) -> None:
-        """Look at the simulation as it is now: another model has other sensors, another state other arm dynamics."""
-        for arm in self._arms():
-            arm.new_update = True  # else its first torques use a mass matrix of before the gripper was placed
+        """Look at the simulation as it is now: another model has other arrays, a reset makes other controllers."""
         self._control_loop, self._sensors = ControlLoop(self._robosuite), Sensors(self._robosuite)
+
+    def _detach(self) -> None:
+        """Let go of the simulation's memory, before another one is built."""
+        self._control_loop = self._sensors = None
 
     def _picture(self, camera: str, size: int) -> np.ndarray:
         sim = self.simulator.sim

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,63 +45,59 @@ PROPRIOCEPTION = {"eef_pos": 3, "eef_quat": 4, "gripper_qpos": 2}
 
 
 class Sensors:
-    """Reads observations from a robosuite environment as its simulation is now. Another model needs new ones."""
+    """Reads observations from a robosuite environment as its simulation is now. Another model or reset needs new ones.
 
-    def __init__(self, inner: Any) -> None:
-        observables = inner._observables
-        self._arms = [
-            (key, observables[key]._sensor)
-            for key in (f"robot{arm}_{name}" for arm in range(len(inner.robots)) for name in PROPRIOCEPTION)
-        ]
-        objects = [(name, one) for name, one in observables.items() if one.modality == "object" and one.is_enabled()]
-        self._objects = [(name, one._sensor) for name, one in objects]
-        self._object_keys = [name for name, one in objects if one.is_active()]
-
-    def read(self, objects: bool) -> dict[str, np.ndarray]:
-        """Proprioception, and ``object`` if wanted; float32."""
-        cache: dict[str, np.ndarray] = {}
-        for key, sensor in self._arms:
-            cache[key] = sensor(cache)
-        observation = {key: np.asarray(cache[key], np.float32) for key, _ in self._arms}
-        if objects:
-            for _ in range(2):  # relative poses come before what they are computed from
-                for key, sensor in self._objects:
-                    cache[key] = sensor(cache)
-            entries = [np.atleast_1d(cache[key]) for key in self._object_keys]
-            observation["object"] = np.concatenate(entries).astype(np.float32)
-        return observation
-
-
-class ControlLoop:
-    """A robosuite environment's ``step`` without the 50 observables that it evaluates after each of 25 substeps.
-
-    Another model needs a new one.
+    In robosuite relative poses come before what they are computed from, so it is one step late; here they come last.
     """
 
     def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self._n_substeps = int(inner.control_timestep / inner.model_timestep)
-        limits = inner.sim.model.actuator_ctrlrange
-        self._actuators = [
-            {part: (index, *limits[index].T) for part, index in robot._ref_actuators_indexes_dict.items()}
-            for robot in inner.robots
-        ]
+        observables = inner._observables
+        arms = [f"robot{arm}_{name}" for arm in range(len(inner.robots)) for name in PROPRIOCEPTION]
+        self._arms = [(key, observables[key]._sensor) for key in arms]
+        objects = [(name, one) for name, one in observables.items() if one.modality == "object" and one.is_enabled()]
+        self._objects = sorted(((name, one._sensor) for name, one in objects), key=lambda item: _looks_up(item[1]))
+        self._parts: list[tuple[str, slice]] = []
+        cache, self._dim = self._read_all(), 0
+        for name, one in objects:
+            if one.is_active():
+                begin, self._dim = self._dim, self._dim + np.size(cache[name])
+                self._parts.append((name, slice(begin, self._dim)))
 
-    def step(self, action: np.ndarray) -> None:
-        sim = self._inner.sim
-        for substep in range(self._n_substeps):
-            sim.step1()
-            if substep == 0:
-                self._inner._pre_action(action, policy_step=True)
-            else:
-                self._keep_going()
-            sim.step2()
-        sim.forward()  # bodies where the joints now are; changes no later state
+    def read(self, objects: bool) -> dict[str, np.ndarray]:
+        """Proprioception, and ``object`` if wanted; float32."""
+        cache = self._read_all() if objects else self._read_arms()
+        observation = {key: np.asarray(cache[key], np.float32) for key, _ in self._arms}
+        if objects:
+            observation["object"] = values = np.empty(self._dim, np.float32)
+            for key, part in self._parts:
+                values[part] = cache[key]
+        return observation
 
-    def _keep_going(self) -> None:
-        """Torques towards the goals that are set: robosuite's ``_pre_action`` without what only a new action needs."""
-        ctrl = self._inner.sim.data.ctrl
-        for robot, actuators in zip(self._inner.robots, self._actuators, strict=True):
-            for part, torques in robot.composite_controller.run_controller(robot._enabled_parts).items():
-                index, low, high = actuators[part]
-                ctrl[index] = np.clip(torques, low, high)
+    def _read_arms(self) -> dict[str, Any]:
+        cache: dict[str, Any] = {}
+        for key, sensor in self._arms:
+            cache[key] = sensor(cache)
+        return cache
+
+    def _read_all(self) -> dict[str, Any]:
+        cache = self._read_arms()
+        for key, sensor in self._objects:
+            cache[key] = sensor(cache)
+        return cache
+
+
+def _looks_up(sensor: Callable[[dict[str, Any]], Any]) -> bool:
+    """Whether a sensor asks for what others have read."""
+    asked = []
+
+    class Cache(dict):
+        def __contains__(self, key: object) -> bool:
+            asked.append(key)
+            return False
+
+        def __len__(self) -> int:
+            asked.append(None)
+            return 0
+
+    sensor(Cache())
+    return bool(asked)

@@ -31,7 +31,7 @@ from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import choose, plain, shown
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
-from l1flow_agents.provenance import Provenance, versions
+from l1flow_agents.provenance import Provenance
 from l1flow_agents.safe_yaml import one_line
 from l1flow_agents.settings import SETTINGS, AgentSettings, check_changeable
 from l1flow_agents.spaces import (
@@ -47,6 +47,7 @@ from l1flow_agents.spaces import (
 from l1flow_agents.training import Callback, RunFolder, Training, TrainingConfig, as_callback, fitting, training_record
 from l1flow_agents.training.precision import decide
 from l1flow_agents.training.run_folder import newest_record
+from l1flow_agents.versions import versions
 from l1flow_agents.weights import fill
 
 MALFORMED = (

@@ -20,8 +20,8 @@ from l1flow_agents import zoo
 from l1flow_agents.errors import CheckpointError, ConfigError, TrainingError
 from l1flow_agents.files import as_path, old_name, replaced_folder, text_of
 from l1flow_agents.names import nearest
-from l1flow_agents.provenance import versions
 from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
+from l1flow_agents.versions import versions
 from l1flow_agents.weights import check_fits, sha256_of
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def find(name: str | os.PathLike[str]) -> Path:
         raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
     if is_hub_id:
         return _from_hub(text)
-    hint = "" if {"/", "\\", "~", "."} & set(text) else nearest(text, zoo.names())  # for names, not for paths
+    is_path = {"/", "\\", "~", "."} & set(text)
+    hint = "" if is_path else nearest(text, [*zoo.names(), *zoo.config_names()])
     raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
 
 

@@ -1,6 +1,9 @@
-"""Where tensors live."""
+"""Where tensors live, and how many threads compute with them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -19,3 +22,14 @@ def pick_device(device: str | torch.device) -> torch.device:
     if picked.type == "meta":
         raise ConfigError("device 'meta' cannot be used: tensors have no numbers there")
     return picked
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Torch's threads within the block, in this process."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -57,6 +57,11 @@ def text_of(path: object) -> str | None:
     return text if isinstance(text, str) and text and "\0" not in text else None
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``$L1FLOW_CACHE`` or ``~/.cache/l1flow``."""
+    return Path(os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
+
+
 def sync(path: Path) -> None:
     """Wait until the file, or the folder's names, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.frozen import frozen
 from l1flow_agents.names import plain
-
-RECORDED = (
-    *("l1flow-agents", "torch", "numpy", "gymnasium", "gym-pusht", "pymunk", "robosuite", "mujoco"),
-    "stable-baselines3",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +56,3 @@ class Provenance:
         others = {name: dict(config.get(name) or {}) for name in ("score", "teacher", "versions")}
         env = EnvDescription.from_dict(config["env"])
         return cls(env=env, training=training, steps_done=steps_done, **others)
-
-
-_version = cache(version)  # reads and parses a file, for every agent that is made
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of what decides an agent's behaviour."""
-    found = {}
-    for package in RECORDED:
-        try:
-            found[package] = _version(package)
-        except PackageNotFoundError:
-            continue
-    return found

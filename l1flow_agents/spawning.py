@@ -8,7 +8,10 @@ not; what they must know of the script is sent to them: the environments it regi
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import multiprocessing.context
+import os
+import signal
 import sys
 import threading
 import types
@@ -89,6 +92,19 @@ def _registered() -> list[bytes]:
             with suppress(Exception):
                 found.append(cloudpickle.dumps(portable(spec)))
     return found
+
+
+def serve_parent() -> None:
+    """In a worker process: leave Ctrl-C to the parent, and end when that is gone, even killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def portable(spec: EnvSpec) -> EnvSpec:

@@ -1,12 +1,13 @@
-"""Published agents: a few come with the package, the others lie in a checkout's ``agents/`` or are fetched.
+"""Agents by name: a few come with the package, the others lie in a checkout's ``agents/``, are fetched, or are trained.
 
 ``published.yaml`` lists those that are fetched, with sizes and SHA-256: what arrives is what was published, and no
-server can send more than that.
+server can send more than that. A configuration of the package trains an agent of its name, as ``runs/NAME/agent``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from importlib.metadata import PackageNotFoundError, metadata
@@ -15,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from l1flow_agents.errors import CheckpointError, DownloadError
+from l1flow_agents.files import cache_folder
 from l1flow_agents.safe_yaml import parse_yaml, read_yaml
 
 PACKAGE = Path(str(files("l1flow_agents")))
 BUNDLED = PACKAGE / "bundled"
 CHECKOUT = PACKAGE.parent / "agents" if (PACKAGE.parent / "setup.cfg").is_file() else None
 TABLE = PACKAGE / "published.yaml"
+CONFIGS = PACKAGE / "configs"
+RUNS = Path("runs")  # of `l1flow train`
 FILES = ("config.yaml", "model.safetensors")
+log = logging.getLogger(__name__)
 
 
 def names() -> list[str]:
@@ -29,30 +34,41 @@ def names() -> list[str]:
     return sorted({*_bundled(), *table()})
 
 
+def config_names() -> list[str]:
+    """Names of the configurations that come with the package."""
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+
+
 def names_for(env_id: str) -> list[str]:
-    """Names of the agents for an environment: those that come with the package first, then those without pictures."""
-    envs = {name: read_yaml(BUNDLED / name / FILES[0])["env"] for name in _bundled()}
-    envs = {**{name: entry["env"] for name, entry in table().items()}, **envs}
-    fitting = [name for name, env in envs.items() if env["id"] == env_id]
+    """Names of the agents for an environment: those that come with the package first, then those without pictures.
+
+    Where none is published, those that a configuration trains.
+    """
     bundled = _bundled()
+    envs = {name: entry["env"] for name, entry in table().items()}
+    envs |= {name: read_yaml(BUNDLED / name / FILES[0])["env"] for name in bundled}
+    if env_id not in {env["id"] for env in envs.values()}:
+        read = {name: read_yaml(CONFIGS / f"{name}.yaml") for name in config_names()}
+        envs = {name: {"id": one["env"], "kwargs": one.get("env_kwargs", {})} for name, one in read.items()}
 
     def rank(name: str) -> tuple[bool, bool, str]:
         return name not in bundled, envs[name]["kwargs"].get("obs_type") != "state", name
 
-    return sorted(fitting, key=rank)
+    return sorted((name for name, env in envs.items() if env["id"] == env_id), key=rank)
 
 
 def find(name: str) -> Path | None:
     """The checkpoint folder of the agent ``name``, fetched if need be; None where none has this name.
 
     Raises:
-        CheckpointError: it has to be fetched, and nobody said from where. DownloadError: what arrived is not right.
+        CheckpointError: it has to be fetched, and nobody said from where, or to be trained: names the command.
+        DownloadError: what arrived is not right.
     """
     if name in _bundled():
         return BUNDLED / name
     entry = table().get(name)
     if entry is None:
-        return None
+        return _trained(name) if name in config_names() else None
     if CHECKOUT is not None and (CHECKOUT / name).is_dir():
         return CHECKOUT / name
     kept = agents_dir() / f"{name}-{entry['files'][FILES[0]]['sha256'][:8]}"  # the configuration names its weights
@@ -61,7 +77,7 @@ def find(name: str) -> Path | None:
 
 def agents_dir() -> Path:
     """Where fetched agents are kept: ``agents`` in ``$L1FLOW_CACHE`` or ``~/.cache/l1flow``."""
-    return Path(os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow") / "agents"
+    return cache_folder() / "agents"
 
 
 def table() -> dict[str, dict[str, Any]]:
@@ -87,6 +103,18 @@ def describe(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _bundled() -> list[str]:
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{FILES[0]}"))
+
+
+def _trained(name: str) -> Path:
+    """Where ``l1flow train NAME`` leaves its agent."""
+    folder = RUNS / name / "agent"
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"agent {name!r} is not published; `l1flow train {name}` makes its demonstrations where they are missing "
+            f"and trains it, as {folder}, where this name then finds it"
+        )
+    log.info("%s is not published; taken is %s", name, folder)
+    return folder
 
 
 def _fetch(name: str, entry: dict[str, Any], target: Path) -> Path:

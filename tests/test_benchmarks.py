@@ -91,8 +91,8 @@ def test_precision(run, tmp_path):
 
 
 def test_evaluation(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no workers: each imports torch
-    run("evaluation", "--episodes", 2, "--rounds", 1, "--json", tmp_path / "out.json")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # each of the floor imports torch
+    run("evaluation", "--agent", "pusht-state", "--episodes", 2, "--rounds", 1, "--json", tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text())["floor_s_per_step"] > 0
 
 
@@ -105,12 +105,33 @@ def test_simulation(run, load, monkeypatch, tmp_path):
     assert [row["what"].split()[0] for row in record["rows"]] == ["step", "reset", "84"]
     assert record["processes"]["Square-v0"]["live_simulations"] >= 1
     shares = record["shares_of_a_step"]["Square-v0"]
-    assert all(shares[part] > 0 for part in ("physics", "controllers", "observation", "success check"))
+    assert all(shares[part] > 0 for part in ("physics", "torques", "goals", "observation", "success check"))
+
+
+def test_bits(run, tmp_path):
+    run("bits", "--env", "Lift-v0", "Stack_D1-v0", "-n", 1, "--absolute", 1, "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["rows"]
+    assert [(row["env"], row["control"]) for row in rows] == [
+        *(("Lift-v0", "delta"), ("Lift-v0", "absolute")),
+        *(("Stack_D1-v0", "delta"), ("Stack_D1-v0", "absolute")),
+    ]
+    for row in rows:  # whole episodes, with grasps
+        assert row["same_steps"] == row["steps"] > 30 and row["largest_difference"] == 0
+        assert row["same_successes"] == row["successes"] == 1
 
 
 def test_contact_sheet(run, tmp_path):
     run("contact_sheet", tmp_path / "sheet.png", "--envs", "Stack_D0-v0")
     assert Image.open(tmp_path / "sheet.png").size == (7 * 176, 176 + 14)
+
+
+def test_pictures(run, tmp_path):
+    small = ["--envs", "Stack_D0-v0", "--steps", 2, "--states", 2, "--rounds", 1]
+    run("pictures", *small, "--json", tmp_path / "out.json", "--sheet", tmp_path / "sheet.png")
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert [row["camera"] for row in record["rows"]] == ["agentview", "robot0_eye_in_hand"]
+    assert record["psnr_least"] > 30 and record["ratio_most"] > 0
+    assert Image.open(tmp_path / "sheet.png").size == (4 * (3 * 84 + 4), 84 + 13)
 
 
 def test_modes_of_the_fork(run, load, monkeypatch, tmp_path):
@@ -158,6 +179,7 @@ def test_bundle(run, load, human_demos, monkeypatch, tmp_path):
     trained("PushT-v0", human_demos, tmp_path / "run")
     run("bundle", "toy", "--run", tmp_path / "run", "--episodes", 1, "--stateless-episodes", 1)
     assert L1FlowAgent.load(tmp_path / "agents" / "toy").provenance.score["n_episodes"] == 1
+    assert "| without `state` |" in (tmp_path / "agents" / "toy" / "README.md").read_text()
     made = {path.name for path in (tmp_path / "results").iterdir()}
     assert made == {"toy.json", "toy-stateless.json", "toy-curve.csv"}
 

@@ -235,6 +235,13 @@ def test_download_fetches_checks_and_finds(server, tmp_path, capsys):
     assert run(capsys, "download", "toy")[0] == 0 and Handler.served == [0], "not fetched twice"
 
 
+def test_training_fetches_what_is_published(server, experiment, tmp_path, capsys):
+    (tmp_path / "toy.zarr").rename(tmp_path / "elsewhere")
+    code, _, err = run(capsys, "train", "tiny.yaml", "dataset=toy")
+    assert code == 0 and f"toy is not in {tmp_path / 'home'} and is fetched from http" in err
+    assert run(capsys, "train", "tiny.yaml", "dataset=toy")[0] == 0 and Handler.served == [0]
+
+
 def test_a_broken_download_is_continued(server, tmp_path):
     Handler.breaks_off = True
     with pytest.raises(DownloadError, match="run the command again"):

@@ -21,7 +21,6 @@ from l1flow_agents.comparison.report import rows_of
 from l1flow_agents.comparison.systems import chosen
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import wilson_interval
-from l1flow_agents.parallel import on_cluster
 
 TINY = """
 env: PushT-v0
@@ -80,7 +79,7 @@ def test_a_job_trains_and_scores_where_it_is_told(experiment, monkeypatch):
     monkeypatch.setattr(run, "pick_device", lambda device: {"cuda": "cuda:0", "auto": "cpu"}[device])
     shared = []
     monkeypatch.setattr(run, "shared_gpu", lambda n: shared.append(n) or nullcontext())
-    monkeypatch.setattr(run, "in_order", lambda function, wave, n: map(function, wave))
+    monkeypatch.setattr(run, "in_order", lambda function, wave, *_: map(function, wave))
     for device in ("cuda", "auto"):
         with pytest.raises(ZeroDivisionError):
             compare("PushT-v0", ["l1flow"], range(9), "out", config="tiny.yaml", steps=4, device=device)
@@ -147,19 +146,6 @@ def test_distil_then_evaluate(experiment, capsys):
     assert "expected a teacher of method edm, got one of method ddpm" in capsys.readouterr().err
     assert main(["distill", "runs/tiny/agent", "--method", "l1flow", "--config", "tiny.yaml"]) == 2
     assert "expected no teacher" in capsys.readouterr().err
-
-
-def test_a_cluster_does_the_same(experiment):
-    pytest.importorskip("ray")
-
-    def halved(number: int) -> int:
-        if number % 2:
-            raise ConfigError(f"expected an even number, got {number}")
-        return number // 2
-
-    assert list(on_cluster(halved, [2, 4], "local")) == [1, 2]
-    with pytest.raises(ConfigError, match="got 3"):
-        list(on_cluster(halved, [3], "local"))
 
 
 # ---- wrong use ------------------------------------------------------------------------------------------------------

@@ -281,7 +281,7 @@ def test_an_id_that_another_package_took():
     assert found["found"] == ["l1flow/PushT-v0"] * 3 + ["l1flow/Lift-v0"]
     assert (found["env_id"], found["made"], found["default"]) == ("l1flow/PushT-v0", "PushT", "pusht-state")
     assert (found["foreign"], found["length"]) == ("Counter", 3)
-    assert "no published agent" in found["refused"]
+    assert "no agent is published" in found["refused"]
 
 
 def test_an_agent_of_another_packages_environment_is_not_scored_in_ours():

@@ -18,7 +18,7 @@ from l1flow_agents import evaluate
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.errors import CheckpointError, ConfigError, WorkerError
 from l1flow_agents.evaluation import EpisodeResult, EvaluationResult, ScoreCallback, wilson_interval
-from l1flow_agents.evaluation.workers import as_success
+from l1flow_agents.evaluation.runner import as_success
 from l1flow_agents.provenance import Provenance
 from l1flow_agents.video import VideoRecorder, draw_path, side_by_side, write_video
 
@@ -115,7 +115,7 @@ def test_an_environment_that_cannot_be_built_says_why(counting):
 
 @pytest.fixture
 def no_workers(monkeypatch):
-    monkeypatch.setattr("l1flow_agents.evaluation.run.Worker", None)
+    monkeypatch.setattr("l1flow_agents.evaluation.run.Rollouts", None)
 
 
 def test_unknown_arguments_are_named_before_any_work(pushing, no_workers, monkeypatch):
@@ -164,6 +164,7 @@ def test_workers_do_not_register_twice_what_a_package_registers(pushing, capfd):
         ({"env_kwargs": 5}, "env_kwargs must be a mapping, got 5"),
         ({"success_key": ""}, "success_key must be text that is not empty, got ''"),
         ({"timeout": 0}, "timeout must be greater than 0, got 0"),
+        ({"workers": 2}, "workers must be a Workers\\(\\), got 2; n_envs says how many"),
     ],
 )
 def test_wrong_arguments_are_one_line(counting, no_workers, arguments, message):

@@ -34,7 +34,9 @@ def wheel(checkout, tmp_path_factory) -> Path:
 def test_the_wheel_holds_everything_under_one_name(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"l1flow_agents"}
-    for part in ("envs/pusht.py", "wrappers/__init__.py", "configs/pusht-state.yaml", "published.yaml", "py.typed"):
+    data = ("configs/pusht-state.yaml", "published.yaml", "bundled/pusht-state/README.md")
+    tasks = ("demonstrations/generation/tasks/square.yaml",)
+    for part in ("envs/pusht.py", "wrappers/__init__.py", "py.typed", *data, *tasks):
         assert f"l1flow_agents/{part}" in names
     agents = {name.split("/")[2] for name in names if name.startswith("l1flow_agents/bundled/")}
     assert agents == {"pusht-state", "square-state"}  # the others are fetched

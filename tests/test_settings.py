@@ -20,8 +20,9 @@ from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import FrozenDict, frozen
 from l1flow_agents.methods import METHODS
 from l1flow_agents.names import plain
-from l1flow_agents.provenance import Provenance, versions
+from l1flow_agents.provenance import Provenance
 from l1flow_agents.settings import AgentSettings
+from l1flow_agents.versions import versions
 
 OTHER_SAMPLERS = {
     "l1flow": {"t_mid": 0.3},

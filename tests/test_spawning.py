@@ -42,13 +42,16 @@ WORK = MINE + 'print(list(in_order(lambda env_id: gym.make(env_id).unwrapped.spe
 EVALUATE = MINE + dedent(
     """
     from l1flow_agents import L1FlowAgent, evaluate
+    from l1flow_agents.evaluation import Workers
 
     class Still(gym.ActionWrapper):
         def action(self, action):
             return 0 * action
 
     agent = L1FlowAgent("mlp", Still(gym.make("Same-v0")), network_kwargs={"width": 32, "depth": 1}, device="cpu")
-    print(evaluate(agent, n_episodes=1, n_envs=1).success_rate)
+    with Workers() as workers:  # who take what the script defines for the same the second time
+        results = [evaluate(agent, n_episodes=1, n_envs=1, workers=workers) for _ in range(2)]
+    print(*(result.success_rate for result in results), results[1].timing.start)
     """
 )
 
@@ -56,7 +59,7 @@ EVALUATE = MINE + dedent(
 @pytest.mark.parametrize(
     ("script", "said", "way"),
     [(WORK, "['Mine-v0', 'Same-v0']\n", way) for way in ("file", "stdin", "-c", "-m")]
-    + [(EVALUATE, "1.0\n", way) for way in ("file", "stdin")],
+    + [(EVALUATE, "1.0 1.0 0.0\n", way) for way in ("file", "stdin")],
 )
 def test_no_guard_and_no_file_are_needed(script, said, way, tmp_path):
     (tmp_path / "unguarded.py").write_text(script)

@@ -11,7 +11,13 @@ def run_collect(arguments: argparse.Namespace) -> int:
     from l1flow_agents.demonstrations.collection import collect
 
     done = collect(
-        arguments.env, arguments.demos, arguments.output, arguments.workers, arguments.seed, progress_bar=True
+        arguments.env,
+        arguments.demos,
+        arguments.output,
+        arguments.workers,
+        arguments.seed,
+        progress_bar=True,
+        cluster=arguments.cluster,
     )
     print(f"{arguments.output}: {done.n_demos} demonstrations; the expert's success rate {done}")
     return 0
@@ -33,6 +39,7 @@ def run_generate(arguments: argparse.Namespace) -> int:
         arguments.workers,
         arguments.seed,
         progress_bar=True,
+        cluster=arguments.cluster,
     )
     print(f"{output}: {done.n_demos} demonstrations; the attempts' success rate {done}")
     return 0
@@ -66,6 +73,7 @@ def run_add_observations(arguments: argparse.Namespace) -> int:
         arguments.actions,
         arguments.workers,
         progress_bar=True,
+        cluster=arguments.cluster,
     )
     print(f"{arguments.output}: {n_demos} demonstrations")
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from l1flow_agents import checkpoint, zoo
+from l1flow_agents.card import CARD
 from l1flow_agents.data.download import PUBLISHED, data_dir, locate
 from l1flow_agents.data.formats import FORMATS, describe_dataset, find_format
 from l1flow_agents.envs import ENVS
@@ -17,7 +18,7 @@ from l1flow_agents.errors import DatasetError
 from l1flow_agents.experiments import config_names
 from l1flow_agents.methods import METHODS
 from l1flow_agents.networks import NETWORKS
-from l1flow_agents.provenance import versions
+from l1flow_agents.versions import versions
 
 
 def describe(name: str | None = None) -> dict[str, Any]:
@@ -36,7 +37,8 @@ def describe(name: str | None = None) -> dict[str, Any]:
         raise DatasetError(f"{name}: neither a data set ({known}) nor a checkpoint folder{hint}")
     folder = checkpoint.find(name)
     config = checkpoint.read_config(folder)
-    return {"folder": str(folder), **config}
+    card = folder / CARD
+    return {"folder": str(folder), **({"card": str(card)} if card.exists() else {}), **config}
 
 
 def installation() -> dict[str, Any]:

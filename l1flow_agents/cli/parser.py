@@ -102,6 +102,10 @@ def add_device(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
 
 
+def add_cluster(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
+
+
 def add_comparison(command: Command) -> None:
     comparison = command(
         "compare",
@@ -124,7 +128,7 @@ def add_comparison(command: Command) -> None:
     comparison.add_argument("--output", help="folder to continue or to fill (default: runs/compare/ENV)")
     comparison.add_argument("--workers", type=positive, help="trainings at a time (default: one a core; 5 on a GPU)")
     add_device(comparison)
-    comparison.add_argument("--cluster", nargs="?", const="auto", metavar="ADDRESS", help="spread over a Ray cluster")
+    add_cluster(comparison)
 
 
 def add_scoring(command: Command) -> None:
@@ -136,7 +140,7 @@ def add_scoring(command: Command) -> None:
         sub.add_argument("--env", help="environment id (default: the agent's)")
         sub.add_argument("-n", "--episodes", type=positive, default=episodes, help="default: %(default)s")
         sub.add_argument("--seed", type=int, default=TEST_SEED, help="of the first episode (default: %(default)s)")
-        sub.add_argument("--n-envs", type=positive, help="processes (default: one a core)")
+        sub.add_argument("--n-envs", type=positive, help="environments (default: one a core, or three)")
         sub.add_argument(
             "--n-action-steps", type=positive, metavar="N", help="actions executed of a plan (default: the agent's)"
         )
@@ -145,6 +149,7 @@ def add_scoring(command: Command) -> None:
         sub.add_argument("--output", default=out, help="folder for results.json and videos")
         sub.add_argument("--json", action="store_true", help="print results as JSON")
         add_machine(sub)
+    add_cluster(evaluation)
     rollout.add_argument("--films", type=positive, default=4, help="episodes to film (default: %(default)s)")
     rollout.add_argument("--grid", action="store_true", help="one film with all of them")
     rollout.add_argument("--overlay", action="store_true", help="draw the plan")
@@ -174,7 +179,9 @@ def add_demonstrations(command: Command) -> None:
     generate.add_argument("--source", required=True, help="robomimic file of delta actions, such as square_d0.hdf5")
     generate.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
     generate.add_argument("-o", "--output", help="default: the environment's name, such as square_d2.hdf5")
-    generate.add_argument("--task", help="YAML file of the subtasks, for a task that does not know its own")
+    generate.add_argument(
+        "--task", help="YAML file of the subtasks, or a name such as square (default: the task's own)"
+    )
     generate.add_argument("--sources", type=positive, metavar="N", help="follow only the first N demonstrations")
     generate.add_argument("--filter-key", metavar="KEY", help="follow only those under mask/KEY")
     generate.add_argument("--noise", type=float, default=0.05, help="of actions, in their units (default: %(default)s)")
@@ -211,6 +218,8 @@ def add_demonstrations(command: Command) -> None:
 
     for sub in (collect, generate, again, observe):
         sub.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
+    for sub in (collect, generate, observe):
+        add_cluster(sub)
 
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import yaml
 
+from l1flow_agents.zoo import RUNS
+
 
 def run_train(arguments: argparse.Namespace) -> int:
     from l1flow_agents.experiments import read_experiment, run_experiment
 
     experiment = read_experiment(arguments.config, arguments.overrides).changed(**data_of(arguments))
-    run_dir = Path(arguments.run_dir or Path("runs") / Path(arguments.config).stem)
+    run_dir = Path(arguments.run_dir or RUNS / Path(arguments.config).stem)
     settings = yaml.safe_dump(experiment.to_dict(), sort_keys=False)
     run_experiment(experiment, run_dir, arguments.device, on_start=lambda: print(settings, end="", flush=True))
     print(f"agent: {run_dir / 'agent'}")
@@ -25,7 +27,7 @@ def run_distill(arguments: argparse.Namespace) -> int:
     overrides = [*arguments.overrides, f"agent.method={arguments.method}"]
     experiment = read_experiment(arguments.config, overrides)
     experiment = experiment.changed(teacher=arguments.teacher, **data_of(arguments))
-    run_dir = Path(arguments.run_dir or Path("runs") / arguments.method)
+    run_dir = Path(arguments.run_dir or RUNS / arguments.method)
     agent = run_experiment(experiment, run_dir, arguments.device)
     print(f"agent: {run_dir / 'agent'}")
     taught = agent.provenance.teacher["steps_done"]
@@ -33,10 +35,11 @@ def run_distill(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def data_of(arguments: argparse.Namespace) -> dict[str, str]:
+def data_of(arguments: argparse.Namespace) -> dict[str, str | None]:
     """What the flags say of the demonstrations, instead of the configuration."""
     given = {"dataset": arguments.dataset, "filter_key": arguments.filter_key}
-    return {name: value for name, value in given.items() if value is not None}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return {**changes, "data": None} if arguments.dataset else changes  # a file of one's own is not made
 
 
 def settings_help() -> str:

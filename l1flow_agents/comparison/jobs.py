@@ -14,7 +14,7 @@ import torch
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.comparison.systems import System
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.evaluation import evaluate
+from l1flow_agents.evaluation import Workers, evaluate
 from l1flow_agents.experiments import Experiment, run_experiment
 from l1flow_agents.files import write_atomically
 from l1flow_agents.names import plain
@@ -92,9 +92,11 @@ def run_job(job: Job) -> Path:
         if found["n_episodes"] == job.n_episodes and found["rows"].keys() == job.system.rows().keys():
             return result
     agent = run_experiment(experiment, job.run_dir, job.device, progress_bar=False)
-    rows = {}
-    for row, settings in job.system.rows().items():
-        rows[row] = score(job, row, agent.with_settings(method_kwargs=settings))
+    with Workers() as workers:
+        rows = {
+            row: score(job, row, agent.with_settings(method_kwargs=settings), workers)
+            for row, settings in job.system.rows().items()
+        }
     record = {
         "system": job.system.name,
         "seed": job.seed,
@@ -112,11 +114,11 @@ def run_job(job: Job) -> Path:
     return result
 
 
-def score(job: Job, row: str, agent: L1FlowAgent) -> dict[str, Any]:
+def score(job: Job, row: str, agent: L1FlowAgent, workers: Workers) -> dict[str, Any]:
     """What `evaluate` says of the row, kept in a file of its own so that an interruption loses one row at most."""
     path = job.run_dir / SCORES / f"{row.replace(':', '-')}.json"
     if not path.exists() or len(json.loads(path.read_text())["episodes"]) != job.n_episodes:
-        evaluate(agent, n_episodes=job.n_episodes, seed=TEST_SEED, n_envs=1).save(path)
+        evaluate(agent, n_episodes=job.n_episodes, seed=TEST_SEED, n_envs=1, workers=workers).save(path)
     found = json.loads(path.read_text())
     episodes = found["episodes"]
     if all(episode["success"] is None for episode in episodes):

@@ -15,16 +15,16 @@ from l1flow_agents.comparison.jobs import RESULT, Job, run_job
 from l1flow_agents.comparison.latency import latencies
 from l1flow_agents.comparison.report import write_report
 from l1flow_agents.comparison.systems import chosen, read_systems
-from l1flow_agents.data.download import locate
 from l1flow_agents.device import pick_device
 from l1flow_agents.envs import find_spec, plain_id
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.experiments import read_experiment
+from l1flow_agents.experiments.making import dataset_of
 from l1flow_agents.files import output_path, write_atomically
 from l1flow_agents.gpu_sharing import shared_gpu
 from l1flow_agents.methods import METHODS
-from l1flow_agents.parallel import in_order, on_cluster
-from l1flow_agents.provenance import versions
+from l1flow_agents.parallel import in_order
+from l1flow_agents.versions import versions
 
 ON_A_GPU = 5  # trainings at a time that still gain from each other's pauses
 
@@ -80,7 +80,7 @@ def compare(
     experiment = read_experiment(config or f"{plain_id(spec).rpartition('-v')[0].lower()}-state", overrides)
     if find_spec(experiment.env).id != spec.id:
         raise ConfigError(f"expected a configuration for {spec.id}, got one for {experiment.env}")
-    experiment = experiment.changed(dataset=str(locate(experiment.dataset)))
+    experiment = experiment.changed(dataset=str(dataset_of(experiment, progress_bar).absolute()), data=None)
     if cluster and device not in ("auto", "cpu"):
         raise ConfigError(f"a cluster trains on its machines' cores: expected device cpu, got {device!r}")
     place = "cpu" if cluster else str(pick_device(device))
@@ -116,8 +116,7 @@ def run_jobs(jobs: list[Job], n_workers: int, cluster: str | None, progress_bar:
     waves = [[job for job in jobs if (job.system.teacher is not None) == later] for later in (False, True)]
     with tqdm(total=len(jobs), unit="run", disable=not progress_bar) as bar:
         for wave in filter(None, waves):
-            done = on_cluster(run_job, wave, cluster) if cluster else in_order(run_job, wave, min(n_workers, len(wave)))
-            for _ in done:
+            for _ in in_order(run_job, wave, min(n_workers, len(wave)), cluster):
                 bar.update()
 
 

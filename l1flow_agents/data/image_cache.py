@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from l1flow_agents.data.bounds import check_disk
-from l1flow_agents.files import replacing
+from l1flow_agents.files import cache_folder, replacing
 
 
 def cached_images(
@@ -33,7 +33,7 @@ def cached_images(
     Raises:
         DatasetError: the disk has no room for them.
     """
-    folder = Path(cache_dir or os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
+    folder = Path(cache_dir or cache_folder())
     target = folder / f"{path.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npy"
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -50,14 +50,18 @@ def collect(
     n_workers: int = 1,
     seed: int = COLLECTION_SEED,
     progress_bar: bool = False,
+    cluster: str | None = None,
 ) -> Collected:
     """Let the expert of ``env_id`` act until ``output`` holds ``n_demos`` successful episodes.
 
     Episode k starts from ``seed + k``; failures are left out, and each demonstration has its seed as an attribute. So
-    the file does not depend on ``n_workers``, nor on interruptions: run again, it continues after the last seed kept.
+    the file does not depend on who works, nor on interruptions: run again, it continues after the last seed kept.
+
+    Args:
+        n_workers, cluster: processes here, or the address of a Ray cluster, all of whose cores work (`in_order`).
 
     Raises:
-        ConfigError: no such environment or expert. WorkerError: a process died.
+        ConfigError: no such environment, expert or cluster. WorkerError: a process died.
         DatasetError: ``output`` is damaged or was collected otherwise, or none of 50 episodes succeeded.
     """
     check_wanted(n_demos, n_workers, seed)
@@ -65,7 +69,8 @@ def collect(
     with closing(make_env(env_id)) as env:
         described = env_args_of(env, env_id)
     with RobomimicWriter(output, described) as writer:
-        return fill(writer, partial(expert, env_id), n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert")
+        run = partial(expert, env_id)
+        return fill(writer, run, n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert", cluster)
 
 
 def check_wanted(n_demos: int, n_workers: int, seed: int) -> None:
@@ -81,6 +86,7 @@ def fill(
     seed: int,
     progress_bar: bool,
     who: str,
+    cluster: str | None = None,
 ) -> Collected:
     """Append the episodes from ``seed``, ``seed + 1`` and so on that are not None until there are ``n_demos``.
 
@@ -91,7 +97,7 @@ def fill(
         who: is blamed where nothing succeeds.
     """
     first = _next_seed(writer, seed)
-    episodes = in_order_by(worker, count(first), n_workers)
+    episodes = in_order_by(worker, count(first), n_workers, cluster)
     with (
         closing(episodes),
         tqdm(total=n_demos, initial=min(len(writer), n_demos), unit="demo", disable=not progress_bar) as bar,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +37,7 @@ def add_observations(
     actions: str = "same",
     n_workers: int = 1,
     progress_bar: bool = False,
+    cluster: str | None = None,
 ) -> int:
     """Write what ``path`` holds into ``output``, with the observations that belong to its states.
 
@@ -44,19 +46,21 @@ def add_observations(
     dones are the file's; where it has none, rewards are 1 where the state after the action is a success, dones also at
     the last step. Everything else is copied. Demonstration k of the output is the k-th by number of the input: the
     numbers stay, unless the input's have gaps, which close; ``mask`` follows. Run again after an interruption, it
-    continues, and the file is the same, for any ``n_workers``.
+    continues, and the file is the same, whoever works.
 
     Args:
         obs_type, cameras, image_size, render_quality: as the environment takes them; ``output`` has env_args for them.
         actions: ``same``; ``absolute``: where each action sends the hand, [position, axis-angle, gripper] an arm in
             the world, for ``control="absolute"``; ``rotation-6d``: [position, rotation-6d, gripper], for
             `Rotation6dAction` over that.
+        n_workers, cluster: processes here, or the address of a Ray cluster, all of whose cores work (`in_order`). Its
+            machines read ``path``, which must be the same file on all of them.
 
     Returns:
         The number of demonstrations in ``output``.
 
     Raises:
-        ConfigError: a setting that does not exist. WorkerError: a process died.
+        ConfigError: a setting or a cluster that does not exist. WorkerError: a process died.
         DatasetError: names the file, the demonstration and the reason.
     """
     if Path(path).resolve() == Path(output).resolve():
@@ -75,8 +79,8 @@ def add_observations(
     described = make_simulation(path, env_args, **settings, **control).env_args()
     with RobomimicWriter(output, described, filter_keys) as writer:
         _check_same(path, names, writer, json.dumps({**settings, "actions": actions}))
-        worker = partial(observer, os.fspath(path), env_args, settings, actions)
-        demos = in_order_by(worker, names[len(writer) :], n_workers)
+        worker = partial(observer, os.path.abspath(path), env_args, settings, actions)
+        demos = in_order_by(worker, names[len(writer) :], n_workers, cluster)
         with tqdm(total=len(names), initial=len(writer), unit="demo", disable=not progress_bar) as bar:
             for demo in demos:
                 writer.append(demo)
@@ -89,6 +93,8 @@ def observer(
     path: str, env_args: dict[str, Any], settings: dict[str, Any], form: str
 ) -> Iterator[Callable[[str], Demonstration]]:
     """Observes demonstrations by their names; ``form`` of the actions."""
+    if not Path(path).is_file():
+        raise DatasetError(f"{path}: no such file on {socket.gethostname()}, which reads it, too")
     made_with = json.dumps({**settings, "actions": form})
     with simulation(path, env_args, **settings) as env:
         yield partial(observe_demo, path, env, form, made_with)

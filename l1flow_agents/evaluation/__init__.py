@@ -1,4 +1,6 @@
-"""Score an agent: `run` steps episodes in `workers`, `result` says what they come to, `callback` scores in training."""
+"""Score an agent: `run` is called, `rollouts` gives out episodes, `workers` step them by `runner`, `result` says
+what they come to, and `callback` scores in training.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -8,8 +10,17 @@ if TYPE_CHECKING:
     from l1flow_agents.evaluation.callback import ScoreCallback
     from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult, wilson_interval
     from l1flow_agents.evaluation.run import default_agent, evaluate
+    from l1flow_agents.evaluation.workers import Workers
 
-__all__ = ["EpisodeResult", "EvaluationResult", "ScoreCallback", "default_agent", "evaluate", "wilson_interval"]
+__all__ = [
+    "EpisodeResult",
+    "EvaluationResult",
+    "ScoreCallback",
+    "Workers",
+    "default_agent",
+    "evaluate",
+    "wilson_interval",
+]
 
 __getattr__ = lazily(
     __name__,
@@ -17,6 +28,7 @@ __getattr__ = lazily(
         "EpisodeResult": f"{__name__}.result",
         "EvaluationResult": f"{__name__}.result",
         "ScoreCallback": f"{__name__}.callback",
+        "Workers": f"{__name__}.workers",
         "default_agent": f"{__name__}.run",
         "evaluate": f"{__name__}.run",
         "wilson_interval": f"{__name__}.result",

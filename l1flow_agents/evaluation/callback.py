@@ -6,12 +6,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from l1flow_agents.checks import read_as
 from l1flow_agents.evaluation.run import evaluate
+from l1flow_agents.evaluation.workers import Workers
 from l1flow_agents.kinds import Count, Text, Whole
 from l1flow_agents.seeds import VALIDATION_SEED
 
 
 class ScoreCallback(BaseCallback):
     """Evaluates every ``every`` gradient steps on fixed validation seeds and logs ``eval/*`` beside the loss.
+
+    Its workers stay from one evaluation to the next, until the training ends.
 
     Args:
         every: gradient steps between evaluations.
@@ -34,13 +37,17 @@ class ScoreCallback(BaseCallback):
         kinds = {"n_episodes": Count, "seed": Whole, "n_envs": Count | None, "success_key": Text}
         given = {"n_episodes": n_episodes, "seed": seed, "n_envs": n_envs, "success_key": success_key}
         self.arguments = {name: read_as(kinds[name], value, "evaluation", name) for name, value in given.items()}
+        self.workers = Workers()
 
     def _on_step(self) -> bool:
         if self.num_timesteps % self.every == 0:
-            result = evaluate(self.model, **self.arguments)  # type: ignore[arg-type]
+            result = evaluate(self.model, workers=self.workers, **self.arguments)  # type: ignore[arg-type]
             self.logger.record("time/total_timesteps", self.num_timesteps)
             if result.success_told:
                 self.logger.record("eval/success_rate", result.success_rate)
             self.logger.record("eval/mean_score", result.mean_score)
             self.logger.dump(self.num_timesteps)
         return True
+
+    def _on_training_end(self) -> None:
+        self.workers.close()

@@ -13,7 +13,7 @@ import numpy as np
 
 from l1flow_agents.files import write_atomically
 from l1flow_agents.names import plain
-from l1flow_agents.provenance import versions
+from l1flow_agents.versions import versions
 
 FEW_EPISODES = 50  # below this an interval is too wide to compare agents
 
@@ -43,6 +43,26 @@ class EpisodeResult:
 
 
 @dataclass
+class Timing:
+    """Where the seconds of an evaluation went: of a process, on average, and, meanwhile, of planning beside them."""
+
+    n_processes: int
+    start: float
+    """Import, building and the first reset; nothing for workers that were kept."""
+    stepping: float
+    waiting: float
+    """For a plan, or for the others to finish."""
+    planning: float
+
+    def __str__(self) -> str:
+        each = f"each of {self.n_processes} processes" if self.n_processes > 1 else "the environments' process"
+        return (
+            f"{each}: start {self.start:.1f} s, stepping {self.stepping:.1f} s, waiting {self.waiting:.1f} s; "
+            f"planning beside them {self.planning:.1f} s"
+        )
+
+
+@dataclass
 class EvaluationResult:
     """All episodes of an evaluation and what they come to."""
 
@@ -60,6 +80,7 @@ class EvaluationResult:
     max_episode_steps: int | None = None
     wrappers: list[str] = field(default_factory=list)
     """Names of those around the environment, innermost first."""
+    timing: Timing | None = None
 
     @property
     def finished(self) -> list[EpisodeResult]:
@@ -122,6 +143,7 @@ class EvaluationResult:
             "mean_score": self.mean_score,
             "mean_score_error_95": self.score_error,
             "seconds": round(self.seconds, 2),
+            "timing": asdict(self.timing) if self.timing else None,
             "n_envs": self.n_envs,
             "videos": self.videos,
             "versions": versions(),
@@ -149,6 +171,8 @@ class EvaluationResult:
             f"{self.env_id}: success {rate}, {score}{len(self.finished)} episode{'s' * (len(self.finished) != 1)} "
             f"in {self.seconds:.0f} s"
         ]
+        if self.timing:
+            lines.append(f"({self.timing})")
         if len(self.finished) < FEW_EPISODES:
             lines.append(f"(under {FEW_EPISODES} episodes: too few to compare agents)")
         if self.silent:

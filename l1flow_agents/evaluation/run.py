@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
+import torch
 from gymnasium.envs.registration import EnvSpec
 from tqdm import tqdm
 
 from l1flow_agents import zoo
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.checks import read_as
+from l1flow_agents.data.normalizer import is_image
+from l1flow_agents.device import threads
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.env_maker import EnvMaker, maker_of
 from l1flow_agents.envs import find_spec, is_ours, plain_id
 from l1flow_agents.envs.arguments import checked_env_kwargs
-from l1flow_agents.errors import ConfigError, WorkerError
+from l1flow_agents.errors import ConfigError
+from l1flow_agents.evaluation.cluster import run_on_cluster
 from l1flow_agents.evaluation.result import EpisodeResult, EvaluationResult
-from l1flow_agents.evaluation.workers import EnvSetup, Hello, Segment, Worker, WorkerFailure, ready
+from l1flow_agents.evaluation.rollouts import Rollouts
+from l1flow_agents.evaluation.workers import EnvSetup, Workers
 from l1flow_agents.kinds import Count, Positive, Text, Whole
 from l1flow_agents.names import plain, shown
 from l1flow_agents.seeds import TEST_SEED
-from l1flow_agents.spaces import check_same_spaces
-from l1flow_agents.spawning import packed, portable
+from l1flow_agents.spawning import portable
 from l1flow_agents.video import VideoRecorder
 
+SHARERS = 3  # environments of a process that can be shared: enough for batches of three or four plans
 HERE = "evaluate"  # what messages about its arguments begin with
 
 
@@ -48,23 +51,29 @@ def evaluate(
     video: VideoRecorder | None = None,
     progress_bar: bool = False,
     timeout: float = 300,
+    workers: Workers | None = None,
+    cluster: str | None = None,
 ) -> EvaluationResult:
     """Run ``n_episodes`` episodes; episode k starts from ``reset(seed=seed + k)`` and draws the noise of that seed.
 
-    Environments live in processes of their own that execute whole chunks; the policy plans here, in one batch for all
+    Environments live in other processes that execute whole chunks; the policy plans here, in one batch for all
     environments that wait. A script needs no ``__main__`` guard for this. An episode does not depend on ``n_envs``, but
     for float round-off: matrix products round differently for other batch sizes (see docs/evaluation.md for how much).
 
     Args:
         env_id: the agent's own environment by default, with its step limit and wrappers; another id, or the spec of
             an environment that you made (``env.spec``).
-        n_envs: processes, by default one a core.
+        n_envs: environments at a time, each in a process of its own. This library's own, seen without pictures, share
+            processes, at most one a core. By default one a core, or three of those that share.
         env_kwargs: of `gymnasium.make`, laid over the agent's, where it is the agent's environment, or the spec's.
         success_key: the entry of ``info`` that tells success, at any step. Where no info has it, success is not told.
         chunked: False plans anew at every step from the newest observation alone, as
             ``action, _ = agent.predict(observation)`` does.
         video: records chosen episodes on the way.
         timeout: seconds that a worker may take to answer before its episode is given up.
+        workers: processes to use again, which stay for the next call; by default they start here and end here.
+        cluster: address of a Ray cluster whose cores score an episode each, as one machine does with ``n_envs=1``, in
+            place of ``n_envs`` and ``workers`` and without ``video``; ``auto`` finds a running one.
 
     Raises:
         ConfigError, gymnasium.error.Error: a bad argument, an unknown environment id, or an environment that cannot
@@ -80,15 +89,30 @@ def evaluate(
     n_envs, timeout = read_as(Count | None, n_envs, HERE, "n_envs"), read_as(Positive, timeout, HERE, "timeout")
     success_key = read_as(Text, success_key, HERE, "success_key")
     env_kwargs = read_as(Mapping[str, Any] | None, env_kwargs, HERE, "env_kwargs")
+    if not isinstance(workers, Workers | None):
+        raise ConfigError(f"{HERE}: workers must be a Workers(), got {shown(workers)}; n_envs says how many")
+    if cluster is not None and (n_envs or video or workers):
+        raise ConfigError(
+            f"{HERE}: a cluster has cores of its own and films nothing: expected no n_envs, workers, video"
+        )
     make, kwargs = _maker(agent, env_id, env_kwargs)
-    n_envs = min(n_envs or os.cpu_count() or 1, n_episodes)
+    filming = bool(video and video.episodes)
+    n_envs, n_processes = _spread(n_envs, n_episodes, shared=_can_share(make, agent) and not filming)
     started = time.perf_counter()
-    filming = {"render_mode": "rgb_array"} if video and video.episodes else {}
-    setup = EnvSetup(make, {**kwargs, **filming}, agent.n_obs_steps, bool(video and video.overlay), success_key)
+    drawn = {"render_mode": "rgb_array"} if filming else {}
+    setup = EnvSetup(make, {**kwargs, **drawn}, agent.n_obs_steps, bool(video and video.overlay), success_key)
     episodes = [EpisodeResult(index=k, seed=seed + k) for k in range(n_episodes)]
-    with tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar:
-        evaluation = _Evaluation(agent, setup, episodes, n_envs, chunked, video, timeout, bar)
-        evaluation.run()
+    with (  # a thread of torch's that finds no free core makes every plan wait for it
+        threads(min(torch.get_num_threads(), max(_n_cores() - n_processes, 1))),
+        tqdm(total=n_episodes, unit="episode", disable=not progress_bar) as bar,
+        Workers() if workers is None else nullcontext(workers) as kept,
+    ):
+        if cluster is not None:
+            info_keys = run_on_cluster(agent, setup, episodes, chunked, timeout, cluster, bar)
+            n_envs, timing = 1, None
+        else:
+            rollouts = Rollouts(agent, setup, kept, episodes, n_envs, n_processes, chunked, video, timeout, bar)
+            timing, info_keys = rollouts.run(), rollouts.info_keys
     return EvaluationResult(
         env_id=env_id if isinstance(env_id, str) else plain_id(make.spec),
         env_kwargs={**make.spec.kwargs, **kwargs},
@@ -98,10 +122,29 @@ def evaluate(
         seconds=time.perf_counter() - started,
         videos=[str(path) for path in video.paths] if video else [],
         success_key=success_key,
-        info_keys=evaluation.info_keys,
+        info_keys=info_keys,
         max_episode_steps=make.spec.max_episode_steps,
         wrappers=[wrapper.__name__ for wrapper, _ in make.wrappers],
+        timing=timing,
     )
+
+
+def _can_share(make: EnvMaker, agent: L1FlowAgent) -> bool:
+    """Whether several environments may live in one process: ours, which have nothing in common, seen without pictures.
+
+    Those of others may have anything in common, such as `numpy.random`; an OpenGL context takes as much as a process.
+    """
+    return is_ours(make.spec) and not make.wrappers and not any(map(is_image, agent.spaces_by_key.values()))
+
+
+def _n_cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _spread(n_envs: int | None, n_episodes: int, shared: bool) -> tuple[int, int]:
+    """Environments and processes. In a shared one, one steps while others wait for plans, which come in batches."""
+    n_envs = min(n_envs or _n_cores() * (SHARERS if shared else 1), n_episodes)
+    return n_envs, min(n_envs, _n_cores()) if shared else n_envs
 
 
 def _maker(
@@ -125,135 +168,17 @@ def _maker(
     return replace(make, spec=portable(make.spec)), given
 
 
-class _Evaluation:
-    """The state of one `evaluate` call: which worker runs which episode."""
-
-    def __init__(
-        self,
-        agent: L1FlowAgent,
-        setup: EnvSetup,
-        episodes: list[EpisodeResult],
-        n_envs: int,
-        chunked: bool,
-        video: VideoRecorder | None,
-        timeout: float,
-        bar: tqdm,
-    ) -> None:
-        self.agent, self.setup, self.episodes, self.n_envs = agent, setup, episodes, n_envs
-        self.chunked, self.video, self.timeout, self.bar = chunked, video, timeout, bar
-        self.waiting = deque(episodes)
-        self.running: dict[Worker, EpisodeResult | None] = {}  # None: still starting
-        self.plans_made: dict[int, int] = {}
-        self.env_id = setup.make.spec.id
-        self.setup_data = packed(setup, f"environment {self.env_id}")
-        self.successes: list[bool] = []  # of finished episodes that told
-        self.info_keys: list[str] = []  # where success was not told
-        self.fps = 20.0
-
-    def run(self) -> None:
-        try:
-            for _ in range(self.n_envs):
-                self.running[Worker(self.setup_data, self.timeout)] = None
-            while self.running:
-                due = [(worker, worker.receive()) for worker in ready(list(self.running))]
-                planning = [(worker, answer) for worker, answer in due if self._take(worker, answer)]
-                if planning:
-                    self._plan(planning)
-            if self.video:
-                self.video.close(self.fps)
-        finally:
-            for worker in self.running:
-                worker.stop()
-
-    def _take(self, worker: Worker, answer: Hello | Segment | WorkerFailure) -> bool:
-        """Book an answer; True if the worker's episode needs a plan."""
-        episode = self.running[worker]
-        if isinstance(answer, WorkerFailure):
-            self._replace(worker, episode, answer)
-            return False
-        if isinstance(answer, Hello):
-            self._greet(answer)
-            self._next_episode(worker)
-            return False
-        assert episode is not None
-        episode.add(answer.rewards, answer.success)
-        if self.video and answer.frames:
-            self.video.add(episode.index, answer.frames)
-        if not answer.ended:
-            return True
-        if self.video:
-            self.video.end(episode.index, episode.seed, episode.success, self.fps)
-        if episode.success is None:
-            self.info_keys = answer.info_keys
-        else:
-            self.successes.append(episode.success)
-        self._show_progress()
-        self._next_episode(worker)
-        return False
-
-    def _plan(self, planning: list[tuple[Worker, Segment]]) -> None:
-        """One batch for all workers that wait, each with its own noise, and off they go."""
-        episodes = [self.running[worker] for worker, _ in planning]
-        seeds = np.array([episode.seed for episode in episodes if episode])
-        plans = np.array([self.plans_made[seed] for seed in seeds.tolist()])
-        histories = {
-            key: np.stack([segment.history[key] for _, segment in planning]).astype(box.dtype, copy=False)
-            for key, box in self.agent.spaces_by_key.items()
-        }
-        if not self.chunked:
-            histories = {key: np.repeat(past[:, -1:], past.shape[1], axis=1) for key, past in histories.items()}
-        chunks = self.agent.plan(histories, self.agent.noise(seeds, plans))
-        n_executed = self.agent.n_action_steps if self.chunked else 1
-        for (worker, _), seed, chunk in zip(planning, seeds.tolist(), chunks, strict=True):
-            self.plans_made[seed] += 1
-            worker.send("run", chunk[:n_executed].astype(self.agent.action_space.dtype, copy=False), chunk)
-
-    def _greet(self, hello: Hello) -> None:
-        offered = (hello.observation_space, hello.action_space)
-        check_same_spaces(Path(self.env_id), self.agent.spaces_by_key, self.agent.action_space, offered)
-        if self.setup.overlay and not hello.can_overlay:
-            raise ConfigError(f"{self.env_id} has no action_to_pixel, so a plan cannot be drawn; expected no overlay")
-        self.fps = hello.fps
-
-    def _next_episode(self, worker: Worker) -> None:
-        if not self.waiting:
-            del self.running[worker]
-            worker.finish()
-            return
-        episode = self.waiting.popleft()
-        self.running[worker] = episode
-        self.plans_made[episode.seed] = 0
-        worker.send("reset", episode.seed, bool(self.video and episode.index in self.video.episodes))
-
-    def _replace(self, worker: Worker, episode: EpisodeResult | None, failure: WorkerFailure) -> None:
-        """The worker is lost, and its episode with it; the others go on."""
-        del self.running[worker]
-        worker.stop()
-        if episode is None:
-            error = WorkerError(f"{self.env_id} could not be built: {' '.join(failure.reason.split())}")
-            error.add_note(failure.details)  # the worker's traceback
-            raise error
-        if failure.of_all:
-            raise WorkerError(f"{self.env_id}: {failure.reason}")
-        episode.error = failure.reason
-        self._show_progress()
-        if self.waiting:
-            self.running[Worker(self.setup_data, self.timeout)] = None
-
-    def _show_progress(self) -> None:
-        if self.successes:
-            self.bar.set_postfix(success=f"{np.mean(self.successes):.2f}", refresh=False)
-        self.bar.update()
-
-
 def default_agent(env_id: str) -> str:
-    """The name of the published agent that `rollout` takes for an environment.
+    """The name of the agent that `rollout` takes for an environment: a published one, or one that you can train.
 
     Raises:
-        gymnasium.error.Error: no such environment. ConfigError: no agent for it.
+        gymnasium.error.Error: no such environment. ConfigError: no agent for it, nor a configuration.
     """
     spec = find_spec(env_id)
     names = zoo.names_for(plain_id(spec)) if is_ours(spec) else []
     if not names:
-        raise ConfigError(f"no published agent is for {env_id}; give one, published are {zoo.names()}")
+        raise ConfigError(
+            f"no agent is published for {env_id}, and no configuration of the package trains one; give an agent, "
+            f"published are {zoo.names()}"
+        )
     return names[0]

@@ -1,32 +1,29 @@
 """Environments in processes of their own, which run whole chunks of actions. Nothing here imports torch.
 
-Workers are those of `spawning`. No environment is built in the parent.
+Processes are those of `spawning`. No environment is built in the parent.
 """
 
 from __future__ import annotations
 
-import math
-import signal
 import time
 import traceback
+import weakref
 from collections import deque
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
 from l1flow_agents.env_maker import EnvMaker
 from l1flow_agents.errors import L1FlowError, WorkerError
-from l1flow_agents.names import shown
-from l1flow_agents.spawning import CONTEXT, unpacked
-from l1flow_agents.video import draw_path
+from l1flow_agents.evaluation.runner import EpisodeRunner, Segment
+from l1flow_agents.spawning import CONTEXT, serve_parent, unpacked
 
 
 class EnvSetup(NamedTuple):
-    """All that a worker needs to build its environment."""
+    """All that a worker needs to build its environments."""
 
     make: EnvMaker
     kwargs: dict[str, Any]
@@ -34,6 +31,9 @@ class EnvSetup(NamedTuple):
     n_obs_steps: int
     overlay: bool
     success_key: str
+
+    def runner(self) -> EpisodeRunner:
+        return EpisodeRunner(self.make(**self.kwargs), self.n_obs_steps, self.overlay, self.success_key)
 
 
 class Hello(NamedTuple):
@@ -45,125 +45,6 @@ class Hello(NamedTuple):
     can_overlay: bool
 
 
-class Segment(NamedTuple):
-    """What came of one chunk of actions, or of a reset."""
-
-    history: dict[str, np.ndarray]  # (n_obs_steps, *shape) a key, oldest first
-    rewards: list[float]
-    success: bool | None
-    """None: no info said."""
-    ended: bool
-    frames: list[np.ndarray]
-    info_keys: list[str]
-    """Of the last info, where none had the key of success."""
-
-
-class EpisodeRunner:
-    """One environment, driven a chunk at a time. Success is what ``info[success_key]`` says at any step."""
-
-    def __init__(self, env: gym.Env, n_obs_steps: int, overlay: bool = False, success_key: str = "is_success") -> None:
-        self.env, self.overlay, self.success_key = env, overlay, success_key
-        self._history: deque[dict[str, np.ndarray]] = deque(maxlen=n_obs_steps)
-        self._film = False
-
-    def reset(self, seed: int, film: bool) -> Segment:
-        observation, info = self.env.reset(seed=seed)
-        self._film = film
-        for _ in range(self._history.maxlen or 1):
-            self._history.append(as_dict(observation))
-        return self._segment([], self._told(info, None), False, [self.env.render()] if film else [], info)
-
-    def run(self, actions: np.ndarray, plan: np.ndarray) -> Segment:
-        """Execute ``actions`` (k, action_dim) until they or the episode end; ``plan`` is drawn where filmed."""
-        rewards: list[float] = []
-        frames: list[Any] = []
-        success, ended = None, False
-        for k, action in enumerate(actions):
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            self._history.append(as_dict(observation))
-            rewards.append(as_reward(reward))
-            success = self._told(info, success)
-            ended = bool(terminated or truncated)
-            if self._film:
-                frames.append(self._frame(plan[k + 1 :]))
-            if ended:
-                break
-        return self._segment(rewards, success, ended, frames, info)
-
-    def _told(self, info: dict[str, Any], before: bool | None) -> bool | None:
-        if self.success_key not in info:
-            return before
-        return as_success(info[self.success_key], self.success_key) or bool(before)
-
-    def _frame(self, rest_of_plan: np.ndarray) -> Any:
-        frame = self.env.render()
-        if self.overlay and len(rest_of_plan):
-            frame = draw_path(frame, self.env.unwrapped.action_to_pixel(rest_of_plan))  # type: ignore[arg-type,attr-defined]
-        return frame
-
-    def _segment(
-        self, rewards: list[float], success: bool | None, ended: bool, frames: list, info: dict[str, Any]
-    ) -> Segment:
-        history = {key: np.stack([observation[key] for observation in self._history]) for key in self._history[0]}
-        info_keys = sorted(map(str, info)) if success is None else []
-        return Segment(history, rewards, success, ended, frames, info_keys)
-
-
-def as_dict(observation: Any) -> dict[str, np.ndarray]:
-    """A bare array under the key by which an agent knows it."""
-    return observation if isinstance(observation, dict) else {"observation": observation}
-
-
-def as_success(value: Any, key: str) -> bool:
-    """What an info tells: a bool, 0 or 1, or an array of one of them.
-
-    Raises:
-        WorkerError: anything else, which another episode would hold as well.
-    """
-    told = value
-    with suppress(AttributeError, ValueError, RuntimeError):  # no array, or one of several
-        told = value.item()
-    if not (isinstance(told, bool | int | float) and told in (0, 1)):
-        raise WorkerError(f"info[{key!r}] must tell success by true or false, got {shown(value)}")
-    return bool(told)
-
-
-def as_reward(value: Any) -> float:
-    """A finite number, or a ValueError."""
-    try:
-        reward = float(value)
-    except (TypeError, ValueError):
-        reward = math.nan
-    if not math.isfinite(reward):
-        raise ValueError(f"a reward must be a finite number, got {shown(value)}")
-    return reward
-
-
-def work(pipe: Connection, data: bytes) -> None:
-    """The life of a worker process: build, say hello, then answer until told to stop or the parent is gone.
-
-    ``data`` is an `EnvSetup`, packed.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    try:
-        setup: EnvSetup = unpacked(data)
-        env = setup.make(**setup.kwargs)
-        fps, can_overlay = env.metadata.get("render_fps", 20), hasattr(env.unwrapped, "action_to_pixel")
-        pipe.send(Hello(env.observation_space, env.action_space, fps, can_overlay))
-        runner = EpisodeRunner(env, setup.n_obs_steps, setup.overlay, setup.success_key)
-        while (message := pipe.recv()) is not None:
-            name, *arguments = message
-            pipe.send(runner.reset(*arguments) if name == "reset" else runner.run(*arguments))
-        env.close()
-    except (EOFError, BrokenPipeError):
-        return
-    except WorkerError as error:
-        pipe.send(WorkerFailure(str(error), of_all=True))
-    except Exception as error:
-        clear = isinstance(error, L1FlowError | gym.error.Error)  # one line says it all
-        pipe.send(WorkerFailure(f"{type(error).__name__}: {error}", "" if clear else traceback.format_exc()))
-
-
 class WorkerFailure(NamedTuple):
     """Why a worker can not go on."""
 
@@ -173,45 +54,82 @@ class WorkerFailure(NamedTuple):
     """No episode can do better."""
 
 
+def work(pipe: Connection, data: bytes) -> None:
+    """The life of a worker process: build, say hello, then answer until told to stop or the parent is gone.
+
+    ``data`` is an `EnvSetup`, packed. Environments are numbered, and built when they are first asked for something; the
+    first one at once.
+    """
+    serve_parent()
+    try:
+        setup: EnvSetup = unpacked(data)
+        runners = {0: setup.runner()}
+        env = runners[0].env
+        fps, can_overlay = env.metadata.get("render_fps", 20), hasattr(env.unwrapped, "action_to_pixel")
+        pipe.send(Hello(env.observation_space, env.action_space, fps, can_overlay))
+        while (message := pipe.recv()) is not None:
+            begin = time.perf_counter()
+            number, name, *arguments = message
+            if number not in runners:
+                runners[number] = setup.runner()
+            segment: Segment = getattr(runners[number], name)(*arguments)
+            pipe.send(segment._replace(seconds=time.perf_counter() - begin))
+        for runner in runners.values():
+            runner.env.close()
+    except (EOFError, BrokenPipeError):
+        return
+    except WorkerError as error:
+        pipe.send(WorkerFailure(str(error), of_all=True))
+    except Exception as error:
+        clear = isinstance(error, L1FlowError | gym.error.Error)  # one line says it all
+        pipe.send(WorkerFailure(f"{type(error).__name__}: {error}", "" if clear else traceback.format_exc()))
+
+
 class Worker:
-    """The parent's end of one worker process; ``data`` is an `EnvSetup`, packed."""
+    """The parent's end of one worker process; ``data`` is an `EnvSetup`, packed.
+
+    Attributes:
+        asked: numbers of the environments that owe an answer, in the order of the answers; at first the hello.
+        hello: None until it came.
+        built: numbers of the environments that have answered before.
+    """
 
     def __init__(self, data: bytes, timeout: float) -> None:
         self.pipe, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=work, args=(theirs, data), daemon=True, name="l1flow environment")
         self.process.start()
         theirs.close()
+        self.asked, self.built = deque([0]), set[int]()
+        self.hello: Hello | None = None
         self.timeout = timeout
+        self.started = time.perf_counter()
         self.deadline = time.monotonic() + timeout
 
-    def send(self, *message: Any) -> None:
-        """Ask for something; a dead worker is noticed at the next `receive`."""
-        self.deadline = time.monotonic() + self.timeout
+    def ask(self, number: int, *message: Any) -> None:
+        """Ask an environment for something; a dead worker is noticed at the next `receive`."""
+        if not self.asked:
+            self.deadline = time.monotonic() + self.timeout
+        self.asked.append(number)
         with suppress(OSError):
-            self.pipe.send(message)
+            self.pipe.send((number, *message))
 
-    def receive(self) -> Any:
-        """The next answer, or a `WorkerFailure`. Call when `ready` says so."""
+    def receive(self) -> Hello | Segment | WorkerFailure:
+        """The answer of the environment ``asked[0]``. Call when `ready` says so."""
         if not self.pipe.poll():
             self.stop()
             return WorkerFailure(f"the worker gave no answer in {self.timeout:.0f} s and was stopped")
         try:
-            return self.pipe.recv()
+            answer: Hello | Segment | WorkerFailure = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self.process.join(5)
             return WorkerFailure(f"the worker died (exit code {self.process.exitcode})")
+        self.deadline = time.monotonic() + self.timeout
+        return answer
 
     def stop(self) -> None:
         self.process.kill()
         self.process.join()
         self.pipe.close()
-
-    def finish(self) -> None:
-        """Let the process close its environment, and end it if it does not."""
-        with suppress(OSError):
-            self.pipe.send(None)
-        self.process.join(2)
-        self.stop()
 
 
 def ready(workers: list[Worker]) -> list[Worker]:
@@ -222,3 +140,61 @@ def ready(workers: list[Worker]) -> list[Worker]:
         due = [worker for worker in workers if worker.pipe in answered or time.monotonic() > worker.deadline]
         if due:
             return due
+
+
+class Workers:
+    """The worker processes of `evaluate`, kept from one call to the next.
+
+    A start takes seconds where the simulator is large. Kept are idle processes of one environment at a time: asked for
+    another (or other arguments, or another ``n_obs_steps``), they end. They hold their memory until `close`, the end of
+    the ``with`` block or of the program, even a killed one.
+
+    Example:
+        >>> from l1flow_agents import L1FlowAgent, evaluate
+        >>> agent = L1FlowAgent.load("pusht-state")
+        >>> with Workers() as workers:
+        ...     scores = [evaluate(agent, n_episodes=1, seed=k, workers=workers).mean_score for k in range(2)]
+    """
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._idle: list[Worker] = []
+        weakref.finalize(self, _end, self._idle)  # also at the program's exit
+
+    def take(self, data: bytes, timeout: float) -> Worker:
+        """An idle worker for ``data``, an `EnvSetup`, packed, or else a new one."""
+        if data != self._data:
+            self.close()
+            self._data = data
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.process.is_alive():
+                worker.timeout = timeout
+                return worker
+            worker.stop()
+        return Worker(data, timeout)
+
+    def keep(self, worker: Worker) -> None:
+        """Give back a worker that owes no answer."""
+        self._idle.append(worker)
+
+    def close(self) -> None:
+        _end(self._idle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _end(workers: list[Worker]) -> None:
+    """Let the processes close their environments, all at once, and end those that do not."""
+    for worker in workers:
+        with suppress(OSError):
+            worker.pipe.send(None)
+    deadline = time.monotonic() + 2
+    while workers:
+        worker = workers.pop()
+        worker.process.join(max(deadline - time.monotonic(), 0))
+        worker.stop()

@@ -51,6 +51,22 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """How the demonstrations are made where ``dataset`` is not there; see `making`."""
+
+    __pydantic_config__ = DATACLASS
+
+    episodes: Count
+    """Demonstrations: of the task's expert, or generated where there is a source."""
+    source: Text | None = None
+    """Environment in which the expert makes those to generate from, such as Square_D1-v0."""
+    n_sources: Count = 40
+    """Of these."""
+    task: Text | None = None
+    """Task file of the generation, or the name of one of the package (default: what the task says itself)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What a configuration file says.
 
@@ -67,6 +83,8 @@ class Experiment:
     """Keyword arguments of the environment."""
     dataset: Text
     """Path or published name of the demonstrations."""
+    data: DataSettings | None = None
+    """How ``dataset`` is made where it is not there (default: it has to be)."""
     filter_key: Text | None = None
     """Only the demonstrations under mask/KEY of a robomimic file, such as train."""
     agent: AgentSettings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,7 @@ from l1flow_agents.experiments.experiment import Experiment
 from l1flow_agents.names import nearest
 from l1flow_agents.safe_yaml import UnreadableYaml, one_line, parse_yaml, quoted
 from l1flow_agents.safe_yaml import read_yaml as read_plain
-
-CONFIGS = Path(str(files("l1flow_agents"))) / "configs"
-
-
-def config_names() -> list[str]:
-    """Names of the configurations that come with the package."""
-    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+from l1flow_agents.zoo import CONFIGS, config_names
 
 
 def read_experiment(name: str | os.PathLike, overrides: Iterable[str] = ()) -> Experiment:

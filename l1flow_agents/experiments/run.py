@@ -11,10 +11,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.data import open_dataset
-from l1flow_agents.data.download import locate
 from l1flow_agents.evaluation import ScoreCallback
 from l1flow_agents.experiments.environment import make_env
 from l1flow_agents.experiments.experiment import Experiment
+from l1flow_agents.experiments.making import dataset_of
 from l1flow_agents.files import output_path, write_atomically
 from l1flow_agents.safe_yaml import dump_yaml
 
@@ -49,6 +49,8 @@ def run_experiment(
 ) -> L1FlowAgent:
     """Train as ``experiment`` says, continuing what ``run_dir`` holds; the agent is saved as ``run_dir/agent``.
 
+    Demonstrations that are not there are made first, where the experiment says how.
+
     ``training.seed`` determines everything: initial weights, order of windows and every draw.
 
     Args:
@@ -59,7 +61,7 @@ def run_experiment(
     evaluation = experiment.evaluation
     callbacks: list[BaseCallback] = [Record(run_dir / "experiment.yaml", experiment, on_start)]
     callbacks += [ScoreCallback(**asdict(evaluation))] if evaluation else []
-    dataset = open_dataset(locate(experiment.dataset), list(agent.spaces_by_key), experiment.filter_key)
+    dataset = open_dataset(dataset_of(experiment, progress_bar), list(agent.spaces_by_key), experiment.filter_key)
     training = experiment.training
     agent.learn(dataset, training.total_steps, callbacks, progress_bar, run_dir=run_dir, **training.config())
     agent.save(run_dir / "agent")

@@ -71,12 +71,13 @@ def generate(
     n_workers: int = 1,
     seed: int = GENERATION_SEED,
     progress_bar: bool = False,
+    cluster: str | None = None,
 ) -> Collected:
     """Follow demonstrations of ``source`` in new scenes of ``env_id`` until ``output`` holds ``n_demos`` successes.
 
     Each subtask of a source is moved to where its object now is, reached by five interpolated waypoints, and followed
     closed loop with action noise (Mandlekar et al. 2023, section 4; settings of its core data sets). An attempt ends
-    with its success. Attempt k starts from ``seed + k``, so the file depends neither on ``n_workers`` nor on
+    with its success. Attempt k starts from ``seed + k``, so the file depends neither on who works nor on
     interruptions: run again, it continues after the last seed kept.
 
     Args:
@@ -86,9 +87,12 @@ def generate(
         n_sources, filter_key: only the first so many demonstrations, of those under ``mask/<filter_key>``.
         noise: standard deviation on the six pose numbers of an action, in action units; none while interpolating, but
             on the lines that ``near`` asks for.
+        n_workers, cluster: processes here, or the address of a Ray cluster, all of whose cores work (`in_order`). It
+            is sent the sources; only this machine reads and writes files.
 
     Raises:
-        ConfigError: no such environment, or it knows no subtasks and ``task`` is None. WorkerError: a process died.
+        ConfigError: no such environment or cluster, or the environment knows no subtasks and ``task`` is None.
+        WorkerError: a process died.
         DatasetError: ``source`` cannot be cut into the subtasks, ``output`` is damaged or was made otherwise, or no
             attempt of the first 50 succeeded.
     """
@@ -105,7 +109,8 @@ def generate(
     recipe = Recipe(env_id, spec, tuple(read_sources(source, spec, n_sources, filter_key)), noise)
     with RobomimicWriter(output, env.env_args()) as writer:
         check_recipe(writer, recipe.digest)
-        return fill(writer, partial(attempts, recipe), n_demos, n_workers, seed, progress_bar, f"{env_id}: generation")
+        run = partial(attempts, recipe)
+        return fill(writer, run, n_demos, n_workers, seed, progress_bar, f"{env_id}: generation", cluster)
 
 
 def check_recipe(writer: RobomimicWriter, digest: str) -> None:

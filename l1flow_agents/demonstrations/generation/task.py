@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +17,7 @@ from l1flow_agents.names import check_names, choose, nearest
 from l1flow_agents.rotations import homogeneous
 from l1flow_agents.safe_yaml import UnreadableYaml, one_line, read_yaml
 
+TASKS = Path(__file__).parent / "tasks"  # the files that come with the package
 GRIPPER = "gripper"  # a signal that every task has: whether the gripper is told to close
 
 
@@ -88,8 +90,13 @@ def spec_of(env: RobosuiteEnv) -> TaskSpec:
     return TaskSpec(env.subtasks, env.choose_every_subtask)
 
 
+def task_names() -> list[str]:
+    """Names of the task files that come with the package."""
+    return sorted(file.stem for file in TASKS.glob("*.yaml"))
+
+
 def read_task_spec(path: str | os.PathLike) -> TaskSpec:
-    """A task described in YAML.
+    """A task described in YAML: the path of a file, or the name of one that comes with the package, such as ``square``.
 
     Such as::
 
@@ -108,10 +115,12 @@ def read_task_spec(path: str | os.PathLike) -> TaskSpec:
     Raises:
         ConfigError: names the file and what is wrong.
     """
+    path = os.fspath(path)
+    names = task_names()
     try:
-        given = read_yaml(path)
+        given = read_yaml(TASKS / f"{path}.yaml" if path in names else path)
     except (FileNotFoundError, UnreadableYaml) as error:
-        raise ConfigError(f"{path}: expected a task file in YAML ({one_line(error)})") from None
+        raise ConfigError(f"{path}: expected a task file in YAML ({one_line(error)}), or one of {names}") from None
     if not isinstance(given, dict) or not isinstance(given.get("subtasks"), list) or not given["subtasks"]:
         raise ConfigError(f"{path}: expected a mapping with a list of subtasks")
     check_names(given, ["bodies", "choose_every_subtask", "subtasks"], str(path))
