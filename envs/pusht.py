@@ -83,6 +83,9 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observe(state), {"is_success": False, "coverage": coverage, "score": 0.0}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        action = np.asarray(action)
+        if action.shape != (2,) or action.dtype.kind not in "fiu" or not np.isfinite(action).all():
+            raise ConfigError(f"PushT: expected a finite action of shape (2,), got {action.tolist()}")
         state, reward, success, _, info = self._simulator.step(action)
         # the simulator adds two areas in an order that changes from run to run, so the last bit does too
         reward, success = round(float(reward), 12), bool(success)

@@ -33,6 +33,10 @@ OSC_POSE = {
     "ramp_ratio": 0.2,
     "gripper": {"type": "GRIP"},
 }
+FIXED = (  # its settings that decide the physics, besides those that `from_env_args` reads
+    *("input_max", "input_min", "output_max", "output_min", "kp", "damping_ratio", "impedance_mode"),
+    *("position_limits", "orientation_limits", "uncouple_pos_ori", "interpolation"),
+)
 
 
 def to_env_args(
@@ -83,7 +87,7 @@ def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
         ("robots", given.get("robots"), (["Panda"], ["Panda", "Panda"], "Panda")),
         ("controller type", arm.get("type"), ("OSC_POSE",)),
         ("input_ref_frame", arm.get("input_ref_frame", "world"), frames),
-        *((key, arm.get(key, OSC_POSE[key]), (OSC_POSE[key],)) for key in ("kp", "output_max")),
+        *((key, arm.get(key, OSC_POSE[key]), (OSC_POSE[key],)) for key in FIXED),
         ("control_freq", given.get("control_freq", CONTROL_FREQ), (CONTROL_FREQ,)),
         (
             "env_configuration",

@@ -16,6 +16,7 @@ from l1flow_agents.envs.robosuite_control import ControlLoop
 from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.layouts import Layout
+from l1flow_agents.names import shown
 from l1flow_agents.rotations import homogeneous
 
 LARGEST_VIEW = 4096  # pixels a side; an observation space of more takes gigabytes
@@ -135,7 +136,10 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         return self.observe(), {"is_success": self.is_success()}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        action = np.array(action, np.float64)  # a copy: scipy refuses what cannot be written
+        try:
+            action = np.array(action, np.float64)  # a copy: scipy refuses what cannot be written
+        except (TypeError, ValueError):
+            raise ConfigError(f"{self.task.name}: expected an action of numbers, got {shown(action)}") from None
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ConfigError(
                 f"{self.task.name}: expected a finite action of shape {self.action_space.shape}, got {action.tolist()}"

@@ -59,7 +59,7 @@ def text_of(path: object) -> str | None:
 
 def cache_folder() -> Path:
     """Where what can be made again is kept: ``$L1FLOW_CACHE`` or ``~/.cache/l1flow``."""
-    return Path(os.environ.get("L1FLOW_CACHE") or Path.home() / ".cache" / "l1flow")
+    return Path(os.environ.get("L1FLOW_CACHE") or "~/.cache/l1flow").expanduser()
 
 
 def sync(path: Path) -> None:

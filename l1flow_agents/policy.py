@@ -82,6 +82,11 @@ class ChunkPolicy(nn.Module):
     @torch.inference_mode()
     def plan(self, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped."""
+        if self._traced.network is not self.network:
+            self._traced = TracedNetwork(self.network)
+        if torch.is_autocast_enabled(self.device.type):  # a caller's; plans are made in float32
+            with torch.autocast(self.device.type, enabled=False):
+                return self.sampled(self._traced, observations, noise)
         return self.sampled(self._traced, observations, noise)
 
     def sampled(self, network: Network, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:

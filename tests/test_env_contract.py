@@ -291,3 +291,12 @@ def python(script: str) -> str:
     done = subprocess.run([sys.executable, "-c", dedent(script)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("action", [[1.0], [np.nan, 1.0], [[1.0, 2.0]], 3.0, None, ["1", "2"]])
+def test_an_action_is_two_finite_numbers(action):
+    env = PushT("state")
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match=r"expected a finite action of shape \(2,\)"):
+        env.step(action)
+    env.step([100, 100])

@@ -85,6 +85,43 @@ def test_a_network_that_learns_is_called_itself(make_agent):
     assert torch.equal(policy.plan(*asked), first)
 
 
+def test_hooks_are_called_and_forgotten(make_agent):
+    agent = make_agent()
+    policy, asked = agent.policy, question(agent, 1)
+    first = [policy.plan(*asked) for _ in range(3)][-1]
+    assert traces(policy) == [1]
+    for module in (policy.network, policy.network.blocks[0]):
+        hook = module.register_forward_hook(lambda module, given, out: out * 0.5)
+        for _ in range(4):
+            assert not torch.equal(policy.plan(*asked), first)
+        assert traces(policy) == []
+        hook.remove()
+        for _ in range(4):
+            assert torch.equal(policy.plan(*asked), first)
+        assert traces(policy) == [1]
+
+
+def test_another_layer_or_network_counts_at_once(make_agent):
+    agent, other = make_agent(), make_agent(seed=3)
+    policy, asked = agent.policy, question(agent, 1)
+    first = [policy.plan(*asked) for _ in range(3)][-1]
+    policy.network.cond[1] = torch.nn.Tanh()
+    assert not torch.equal(policy.plan(*asked), first)
+    assert torch.equal(policy.plan(*asked), bare_plan(policy, *asked))
+    policy.network = other.policy.network
+    for _ in range(3):
+        assert torch.equal(policy.plan(*asked), bare_plan(policy, *asked))
+    assert traces(policy) == [1]
+
+
+def test_autocast_changes_no_plan(make_agent):
+    agent = make_agent()
+    asked = question(agent, 1)
+    expected = agent.policy.plan(*asked)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(agent.policy.plan(*asked), expected)
+
+
 def test_a_copy_keeps_its_own(make_agent):
     agent = make_agent()
     asked = question(agent, 1)

@@ -295,6 +295,10 @@ def test_env_args_of_old_files():
         ),
         (old_args(controller_configs={"type": "IK_POSE"}), "controller type must be 'OSC_POSE', got 'IK_POSE'"),
         (
+            old_args(controller_configs={"type": "OSC_POSE", "interpolation": "linear"}),
+            "interpolation must be None, got 'linear'",
+        ),
+        (
             old_args(use_camera_obs=True, camera_names=["a"], camera_heights=[1], camera_widths=[2]),
             r"images must be square and of one size, got \[1, 2\]",
         ),

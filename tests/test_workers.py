@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import multiprocessing
 import os
@@ -253,3 +254,10 @@ def test_plans_leave_the_cores_to_stepping(counting, monkeypatch):
             evaluate(counting, n_episodes=4, n_envs=n_envs)
         assert torch.get_num_threads() == 8
     assert used == {3, 1}
+
+
+def test_a_copy_has_workers_of_its_own(counting):
+    with Workers() as workers:
+        first = evaluate(counting, n_episodes=1, n_envs=1, workers=workers)
+        assert copy.deepcopy(workers)._idle == [] and len(workers._idle) == 1
+        assert evaluate(counting, n_episodes=1, n_envs=1, workers=workers).mean_score == first.mean_score

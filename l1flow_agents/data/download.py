@@ -42,7 +42,7 @@ PUBLISHED = {
 
 def data_dir() -> Path:
     """``$L1FLOW_DATA``, or ``~/.cache/l1flow/data``."""
-    return Path(os.environ.get("L1FLOW_DATA", Path.home() / ".cache" / "l1flow" / "data"))
+    return Path(os.environ.get("L1FLOW_DATA", "~/.cache/l1flow/data")).expanduser()
 
 
 def locate(name: str | os.PathLike) -> Path:

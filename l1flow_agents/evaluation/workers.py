@@ -161,6 +161,9 @@ class Workers:
         self._idle: list[Worker] = []
         weakref.finalize(self, _end, self._idle)  # also at the program's exit
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Workers, ()  # a copy has processes of its own
+
     def take(self, data: bytes, timeout: float) -> Worker:
         """An idle worker for ``data``, an `EnvSetup`, packed, or else a new one."""
         if data != self._data:

@@ -25,7 +25,8 @@ class TracedNetwork:
     """Evaluates a network on the CPU to the bit as it does itself; a batch size that comes often is traced.
 
     A trace is a list of operations on the network's own weights, so that what training writes there counts at once. It
-    is thrown away where a weight is another tensor, and used only if its results have the network's bits.
+    is used only if its results have the network's bits, and thrown away where a weight is another tensor or a layer
+    another module; a network with hooks has none.
     ``torch.jit.trace`` is deprecated for ``torch.compile``, which needs a C++ compiler and a minute; where it is
     missing, or a network cannot be traced, the network is called as it is.
     """
@@ -34,7 +35,8 @@ class TracedNetwork:
         self.network, self._usable = network, True
         self._calls: dict[int, int] = {}  # by batch size
         self._traces: dict[int, Evaluation] = {}
-        self._weights: list[tuple[dict[str, Any], str, Tensor]] = []  # holder, name, and what was traced
+        self._parts: list[tuple[dict[str, Any], str, Any]] = []  # holder, name, and what was traced
+        self._hooks: list[Any] = []  # the dicts of all modules
         self._tracing = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -42,15 +44,11 @@ class TracedNetwork:
 
     def __call__(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         n = len(x)
-        if (
-            not (self._usable and n <= MOST_ROWS and x.is_cpu)
-            or self.network.training
-            or torch.is_autocast_enabled("cpu")
-        ):
+        if not (self._usable and n <= MOST_ROWS and x.is_cpu) or self.network.training:
             out: Tensor = self.network(x, t, cond)
             return out
-        if any(holder.get(name) is not weight for holder, name, weight in self._weights):
-            self._traces, self._weights, self._calls = {}, [], {}
+        if any(self._hooks) or any(holder.get(name) is not part for holder, name, part in self._parts):
+            self._traces, self._parts, self._hooks, self._calls = {}, [], [], {}
         if (trace := self._traces.get(n)) is not None:
             return trace(x, t, cond)
         self._calls[n] = self._calls.get(n, 0) + 1
@@ -63,6 +61,11 @@ class TracedNetwork:
         return expected
 
     def _trace(self, n: int, given: tuple[Tensor, Tensor, Tensor], expected: Tensor) -> None:
+        modules = [*self.network.modules()]
+        hooks = [held for module in modules for held in (module._forward_hooks, module._forward_pre_hooks)]
+        if any(hooks):
+            self._calls[n] = 0
+            return
         try:
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
@@ -77,12 +80,12 @@ class TracedNetwork:
         if not all(same):
             self._refuse("the trace computes other bits")
             return
-        self._weights = [
-            (holder, name, weight)
-            for module in self.network.modules()
-            for holder in (module._parameters, module._buffers)
-            for name, weight in holder.items()
-            if weight is not None
+        self._hooks = hooks
+        self._parts = [
+            (holder, name, part)
+            for module in modules
+            for holder in (module._parameters, module._buffers, module._modules)
+            for name, part in holder.items()
         ]
         self._traces[n] = trace
 
