@@ -25,6 +25,7 @@ QUATERNIONS = {
     "threading_d2-state": [3, 10, 17, 24],
     "hammercleanup_d1-state": [3, 10, 17, 24],
     "mugcleanup_d1-state": [3, 10, 17, 24],
+    "nutassembly_d0-state": [3, 10, 17, 24],
     "toolhang-state": [3, 10, 17, 24, 31, 38],
     "threepieceassembly_d2-state": [3, 10, 17, 24, 31, 38],
     "coffee_d2-state": [3, 10, 17, 24, 31, 38, 45, 52],
