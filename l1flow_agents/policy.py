@@ -84,8 +84,9 @@ class ChunkPolicy(nn.Module):
         """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped."""
         if self._traced.network is not self.network:
             self._traced = TracedNetwork(self.network)
-        if torch.is_autocast_enabled(self.device.type):  # a caller's; plans are made in float32
-            with torch.autocast(self.device.type, enabled=False):
+        where = noise.device.type
+        if torch.is_autocast_enabled(where):  # a caller's; plans are made in float32
+            with torch.autocast(where, enabled=False):
                 return self.sampled(self._traced, observations, noise)
         return self.sampled(self._traced, observations, noise)
 
