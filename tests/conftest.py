@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,8 @@ import zarr
 from gymnasium import spaces
 
 from l1flow_agents import Episodes, L1FlowAgent
+from l1flow_agents.env_description import EnvDescription
+from l1flow_agents.provenance import Provenance
 
 torch.set_num_threads(1)
 
@@ -71,6 +74,15 @@ def random_episodes(lengths=(30, 7, 25), seed: int = 0, images: bool = False) ->
 @pytest.fixture(scope="session")
 def make_agent():
     return new_agent
+
+
+@pytest.fixture(scope="module")
+def pushing(make_agent):
+    """An untrained agent of PushT from state."""
+    with gym.make("PushT-v0", obs_type="state") as env:
+        agent = make_agent(space=env.observation_space, action_space=env.action_space)
+        agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_type": "state"}))
+    return agent
 
 
 @pytest.fixture(scope="session")

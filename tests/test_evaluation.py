@@ -36,14 +36,6 @@ def counting(make_agent):
     )
 
 
-@pytest.fixture(scope="module")
-def pushing(make_agent):
-    with gym.make("PushT-v0", obs_type="state") as env:
-        agent = make_agent(space=env.observation_space, action_space=env.action_space)
-        agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_type": "state"}))
-    return agent
-
-
 def loop(agent, env, seed: int, chunked: bool = True) -> list[float]:
     """Rewards of one episode by the plainest loop, with the noise that `evaluate` gives this seed."""
     observation, _ = env.reset(seed=seed)

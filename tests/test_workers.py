@@ -41,14 +41,6 @@ def counting(make_agent):
     return agent
 
 
-@pytest.fixture(scope="module")
-def pushing(make_agent):
-    with gym.make("PushT-v0", obs_type="state") as env:
-        agent = make_agent(space=env.observation_space, action_space=env.action_space)
-        agent.provenance = Provenance(env=EnvDescription("PushT-v0", {"obs_type": "state"}))
-    return agent
-
-
 def pids() -> set[int]:
     """Of the living workers of this process."""
     return {one.pid for one in multiprocessing.active_children() if one.name == "l1flow environment"}

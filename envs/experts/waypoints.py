@@ -210,8 +210,7 @@ class Arm:
             if self.width > thick:
                 break
             yield self.action(goal(), OPEN, speed=LETTING_GO)
-        top, rotation = self.position + 0.1 * UP, self.rotation
-        return (yield from self.move(lambda: (top, rotation), OPEN, speed=LETTING_GO, tolerance=0.02))
+        return (yield from self.rise(0.1, OPEN, speed=LETTING_GO))
 
     def wait(self, until: Callable[[], bool], gripper: float, steps: int = 400) -> Plan:
         """Hold still for another arm; False when that took all ``steps``."""
@@ -231,9 +230,9 @@ class Arm:
         """On the way to ``goal``: up at once, sideways only by the part ``lifted`` of 1."""
         return self.position + (goal[0] - self.position) * [lifted, lifted, 1], goal[1]
 
-    def rise(self, height: float, gripper: float) -> Plan:
+    def rise(self, height: float, gripper: float, speed: float = 1.0) -> Plan:
         top, rotation = self.position + height * UP, self.rotation
-        return (yield from self.move(lambda: (top, rotation), gripper, tolerance=0.02))
+        return (yield from self.move(lambda: (top, rotation), gripper, speed=speed, tolerance=0.02))
 
     def error(self, pose: Pose) -> tuple[float, float]:
         """Metres and radians from here to ``pose``."""
