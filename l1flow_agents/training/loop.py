@@ -81,8 +81,9 @@ class Training:
         on_gpu = policy.device.type == "cuda"
         for group in groups:
             group["lr"] = torch.tensor(rate, device=policy.device) if on_gpu else rate
+        betas = config.betas or self.model.method.betas
         self.optimizer = torch.optim.AdamW(
-            groups, lr=rate, betas=(0.95, 0.999), weight_decay=decay, fused=True, capturable=on_gpu
+            groups, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=on_gpu
         )
         self.batches = batches(self.windows, config, policy.device)
         self._learn = GraphedStep(self._gradient_step, policy.device) if on_gpu else self._gradient_step
@@ -130,7 +131,9 @@ class Training:
         config = self.config
         observations, actions, valid = self.batches.read()
         observations = drop_history(observations, config.history_dropout)
-        with torch.autocast(self.policy.device.type, self.precision, enabled=self.precision is not torch.float32):
+        # no cache of casts: one made without a gradient, as a teacher's targets are, would be taken where one is needed
+        lower = {"enabled": self.precision is not torch.float32, "cache_enabled": False}
+        with torch.autocast(self.policy.device.type, self.precision, **lower):
             loss = self.model.loss(observations, actions, valid, config.noise_samples)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
