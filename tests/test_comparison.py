@@ -21,7 +21,8 @@ from l1flow_agents.cli import main
 from l1flow_agents.comparison import compare, jobs, read_systems, run
 from l1flow_agents.comparison.paired import interval, mcnemar, paired
 from l1flow_agents.comparison.plots import figure_of
-from l1flow_agents.comparison.report import page, rows_of
+from l1flow_agents.comparison.report import page
+from l1flow_agents.comparison.rows import rows_of
 from l1flow_agents.comparison.systems import chosen
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import wilson_interval

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from l1flow_agents.comparison.report import Row
+    from l1flow_agents.comparison.rows import Row
 
 LINE = 1.4  # heights of a label from one to the next
 
