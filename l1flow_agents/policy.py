@@ -82,9 +82,7 @@ class ChunkPolicy(nn.Module):
             valid: (batch, horizon), 0 where a step does not count.
             noise_samples: draws of noise and time for each observation; an image is encoded once for all of them.
         """
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.method.teachers):  # a student keeps its eyes
-            cond = self.encode(observations)
-        x1 = self._normalized(ACTION, actions)
+        cond, x1 = self.encode(observations), self._normalized(ACTION, actions)
         cond, x1, valid = (part.repeat_interleave(noise_samples, dim=0) for part in (cond, x1, valid))
         return self.method.loss(self.network, x1, cond, valid)
 

@@ -56,6 +56,21 @@ def test_a_student_keeps_its_teachers_eyes(teacher, method):
         assert now.shape != weight.shape or not torch.equal(now, weight), name
 
 
+def test_a_student_of_pictures_is_continued(tmp_path):
+    taught, data = new_agent(space=OBSERVATION, method="edm"), random_episodes(images=True)
+
+    def student(run_dir, callback=None) -> dict[str, torch.Tensor]:
+        agent = L1FlowAgent.from_teacher(taught, "consistency")
+        agent.learn(data, 3, callback, run_dir=run_dir, checkpoint_every=1, **SHORT)
+        return agent.policy.state_dict()
+
+    whole = student(tmp_path / "whole")
+    student(tmp_path / "run", lambda told, _: told["step"] < 1)
+    continued = student(tmp_path / "run")
+    assert (tmp_path / "run" / "progress_2.csv").exists()
+    assert all(torch.equal(weight, continued[name]) for name, weight in whole.items())
+
+
 @pytest.mark.parametrize("method, betas", [("ddpm", (0.95, 0.999)), ("onedp", (0.0, 0.999))])
 def test_adams_betas_are_the_methods_unless_told(method, betas):
     agent = new_agent(method=method)

@@ -75,6 +75,9 @@ class Training:
         self.policy, self.total_steps, self.config, self.step = policy, total_steps, config, 0
         self.precision = PRECISIONS[decide(config.precision, policy.device)[0]]
         self.model = copy.deepcopy(policy).train().requires_grad_(True)
+        self.model.encoder.requires_grad_(
+            not policy.method.teachers
+        )  # a student keeps its teacher's
         self.ema = MovingAverage(self.model, policy, config.ema_power)
         rate, decay = config.learning_rate, config.weight_decay
         groups = by_rate(self.model)
@@ -199,7 +202,7 @@ def by_rate(model: ChunkPolicy) -> list[dict[str, Any]]:
     helper = model.method.helper
     fast = [] if helper is None else list(helper.parameters())
     known = {id(parameter) for parameter in fast}
-    slow = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    slow = [one for one in model.parameters() if one.requires_grad and id(one) not in known]
     groups = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": model.method.helper_rate}]
     return [group for group in groups if group["params"]]
 
