@@ -57,9 +57,6 @@ class ChunkPolicy(nn.Module):
         for part in ("encoder", "normalizer"):
             getattr(self, part).load_state_dict(getattr(teacher, part).state_dict())
         copy_widened(teacher.network, self.network, self.chunk, self.encoder.cond_dim, self.method.told_dim)
-        for layer in self.network.modules():
-            if isinstance(layer, nn.Dropout) and self.method.dropout is not None:
-                layer.p = self.method.dropout
         self.method.follow(teacher.method, teacher.network)
 
     def kept_state(self) -> dict[str, Tensor]:

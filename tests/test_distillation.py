@@ -11,7 +11,7 @@ from torch import nn
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.comparison.fork import HORIZON, Fork
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.methods import L1Flow
+from l1flow_agents.methods import Consistency, L1Flow
 from l1flow_agents.methods.told import WIDTH
 from l1flow_agents.networks.widening import copy_widened
 from l1flow_agents.training import Training, TrainingConfig, fitting
@@ -69,6 +69,14 @@ def test_a_student_of_pictures_is_continued(tmp_path):
     continued = student(tmp_path / "run")
     assert (tmp_path / "run" / "progress_2.csv").exists()
     assert all(torch.equal(weight, continued[name]) for name, weight in whole.items())
+
+
+@pytest.mark.parametrize("network", TINY)
+def test_a_student_has_dropout_of_its_own(network):
+    kwargs = TINY[network] | ({} if network == "unet" else {"dropout": 0.4})
+    student = L1FlowAgent.from_teacher(new_agent(network, method="edm", network_kwargs=kwargs), "consistency")
+    assert student.settings.network_kwargs["dropout"] == Consistency.dropout
+    assert {one.p for one in student.policy.network.modules() if isinstance(one, nn.Dropout)} == {Consistency.dropout}
 
 
 @pytest.mark.parametrize("method, betas", [("ddpm", (0.95, 0.999)), ("onedp", (0.0, 0.999))])

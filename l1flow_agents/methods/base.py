@@ -34,7 +34,7 @@ class Method(nn.Module, ABC):
         helper: a network that only training needs; it learns ``helper_rate`` times as fast, and `save` leaves it out.
         told_dim: columns that it puts behind the condition; the network is made for that many more.
         betas: of Adam, where the training does not say otherwise.
-        dropout: of a student's network while it learns, where that network has any; None: its teacher's.
+        dropout: of a student's network, where that has such a setting; None: its teacher's.
         sampler_settings: names of the settings that only `sample` reads; trained weights may be used under others.
     """
 

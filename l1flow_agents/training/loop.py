@@ -75,9 +75,7 @@ class Training:
         self.policy, self.total_steps, self.config, self.step = policy, total_steps, config, 0
         self.precision = PRECISIONS[decide(config.precision, policy.device)[0]]
         self.model = copy.deepcopy(policy).train().requires_grad_(True)
-        self.model.encoder.requires_grad_(
-            not policy.method.teachers
-        )  # a student keeps its teacher's
+        self.model.encoder.requires_grad_(not policy.method.teachers)  # a student keeps its teacher's
         self.ema = MovingAverage(self.model, policy, config.ema_power)
         rate, decay = config.learning_rate, config.weight_decay
         groups = by_rate(self.model)
