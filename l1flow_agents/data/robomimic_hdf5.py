@@ -217,6 +217,7 @@ def _read(
         if missing := sorted(set(wanted) - set(available)):
             raise DatasetError(f"{path}: no observation key {missing}, found {available}")
         columns, lengths = _Columns(file), []
+        rewarded = True
         for name in names:
             demo = hdf5.group(data, name)
             actions = hdf5.array(demo, "actions")
@@ -225,9 +226,14 @@ def _read(
             holder = hdf5.group(demo, part) if part else demo
             for key in wanted:
                 columns.add(f"obs/{key}", hdf5.array(holder, key), lengths[-1])
+            rewards = hdf5.array(demo, "rewards") if rewarded and "rewards" in set(hdf5.names(demo)) else None
+            rewarded = rewards is not None and rewards.shape == (lengths[-1],)  # without them one can train, too
+            if rewards is not None and rewarded:
+                columns.add("rewards", rewards, lengths[-1])
         observations = {key: columns.joined(f"obs/{key}") for key in wanted}
         joined, ends, env_args = columns.joined("actions"), np.cumsum(lengths), _env_args(file)
-        episodes = Episodes(observations, joined, ends, str(path), tuple(names), env_args)
+        told = columns.joined("rewards") if rewarded else None
+        episodes = Episodes(observations, joined, ends, str(path), tuple(names), env_args, told)
     return episodes, {key.removeprefix("obs/"): paths for key, paths in columns.images.items()}
 
 
@@ -245,7 +251,7 @@ def _advice(path: Path) -> str:
 def _env_args(file: h5py.File) -> dict[str, Any] | None:
     data = hdf5.group(file, "data")
     if (text := hdf5.attribute(data, "env_args")) is not None:
-        return _json(file, "env_args", text)
+        return _json(file, "env_args", text) or None
     name, info = hdf5.attribute(data, "env"), hdf5.attribute(data, "env_info")
     if name is None or info is None:
         return None
