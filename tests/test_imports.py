@@ -19,7 +19,7 @@ LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"weights"},
     {"data", "envs", "wrappers"},
     {"demonstrations", "env_description", "methods", "networks", "settings", "spaces", "zoo"},
-    {"policy", "provenance", "state"},
+    {"policy", "provenance", "recovering", "state"},
     {"replaying"},
     {"acting", "checkpoint"},
     {"exporting", "training"},

@@ -91,6 +91,7 @@ def run_convert(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         task=arguments.task,
         video=arguments.video,
+        env=arguments.env,
     )
     print(f"{arguments.output}: {len(written)} episodes, {written.n_steps} steps of {', '.join(written.observations)}")
     return 0

@@ -223,15 +223,17 @@ def add_demonstrations(command: Command) -> None:
     for sub in (collect, generate, observe):
         add_cluster(sub)
 
-    other = command("convert", run_convert, "Write a data set in another format: LeRobot's, robomimic's, Zarr.")
+    other = command("convert", run_convert, "Write a data set in another format.")
     other.add_argument("source", help="data set of any format that is known")
     other.add_argument("output", help="new name: NAME.hdf5 is robomimic's, NAME.zarr a replay buffer, NAME LeRobot's")
-    other.add_argument("--to", metavar="FORMAT", help="lerobot, robomimic or zarr (default: what the name says)")
+    other.add_argument("--to", metavar="FORMAT", help="lerobot, minari, robomimic or zarr (default: as the name says)")
     other.add_argument("--keys", nargs="+", metavar="KEY", help="observations to take along (default: all)")
     other.add_argument("--filter-key", metavar="KEY", help="only episodes under mask/KEY, of a split or of a task")
     other.add_argument("--fps", type=float, help="steps a second, where the source does not say it")
     other.add_argument("--task", type=some_text, help="what the episodes do, where the source does not say it")
     other.add_argument("--video", action="store_true", help="LeRobot's pictures as H.264, not exact (default: PNG)")
+
+    other.add_argument("--env", help="id of the environment, which Minari keeps to make it again")
 
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")

@@ -6,12 +6,14 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import zarr
 
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.formats import open_dataset
 from l1flow_agents.data.lerobot_writer import write_lerobot
+from l1flow_agents.data.minari_writer import write_minari
 from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.errors import ConfigError
@@ -32,6 +34,7 @@ def convert(
     fps: float | None = None,
     task: str | None = None,
     video: bool = False,
+    env: str | None = None,
 ) -> Episodes:
     """Write the data set at ``source`` in another format, as the new file or folder ``output``.
 
@@ -44,6 +47,7 @@ def convert(
         fps: steps a second, which a LeRobotDataset must know (default: what the source says).
         task: what the episodes do, in words, for a LeRobotDataset whose source does not say it.
         video: a LeRobotDataset's pictures as H.264, which loses a little; as PNG otherwise.
+        env: id of the environment, which a Minari data set keeps for `recover_environment`.
 
     Returns:
         What was written.
@@ -62,6 +66,8 @@ def convert(
     episodes = open_dataset(source, keys, filter_key)
     if kind == "lerobot":
         write_lerobot(episodes, output, fps or _fps(episodes), task or _task(episodes), video)
+    elif kind == "minari":
+        write_minari(episodes, output, gym.spec(env) if env else None)
     else:
         write(episodes, output)
     return episodes
@@ -111,6 +117,7 @@ def _task(episodes: Episodes) -> str:
 
 WRITERS: dict[str, Callable[..., None]] = {
     "lerobot": write_lerobot,
+    "minari": write_minari,
     "robomimic": write_robomimic,
     "zarr": write_replay_zarr,
 }

@@ -43,6 +43,7 @@ FORMATS: Registry[Format] = Registry(
     {
         "replay-zarr": "l1flow_agents.data.replay_zarr:FORMAT",
         "robomimic-hdf5": "l1flow_agents.data.robomimic_hdf5:FORMAT",
+        "minari": "l1flow_agents.data.minari:FORMAT",
         "lerobot": "l1flow_agents.data.lerobot:FORMAT",  # also has folders data and meta: asked before the Zarr
     },
     Format,

@@ -1,16 +1,18 @@
-"""LeRobot's own loader on what we write, and ours on what LeRobot writes, number for number.
+"""LeRobot's and Minari's own loaders on what we write, and ours on what they write, number for number.
 
-    python benchmarks/lerobot_loader.py --python /path/to/bin/python [--json benchmarks/results/lerobot_loader.json]
+    python benchmarks/loaders.py --python /path/to/bin/python [--json benchmarks/results/loaders.json]
 
-``--python`` is that of an environment with lerobot 0.6, which needs Python 3.12 and other versions than this library:
-it runs this file with ``--inside``, which imports nothing of ours.
+``--python`` is that of an environment with lerobot 0.6 and minari 0.5, which need Python 3.12, NumPy 2 and other
+versions than this library: it runs this file with ``--inside``, which imports nothing of ours.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,11 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
 OURS, THEIRS = ("pusht-png", "pusht-video", "robomimic-png"), ("theirs-av1", "theirs-png")
-PACKAGES = ("lerobot", "torch", "datasets", "pyarrow", "av", "numpy")
+MINARI_OURS, MINARI_THEIRS = ("pusht-v0", "pendulum-v0"), "theirs-v0"
+PACKAGES = ("lerobot", "minari", "torch", "datasets", "pyarrow", "av", "numpy", "gymnasium")
 
 
 def main() -> None:
@@ -48,16 +52,25 @@ def main() -> None:
 
 def outside(folder: Path, python: list[str]) -> dict[str, Any]:
     """Write, let LeRobot read and write, read, compare."""
-    from l1flow_agents import open_dataset
+    from l1flow_agents import Episodes, open_dataset
     from l1flow_agents.data.convert import convert
+    from l1flow_agents.data.minari_writer import write_minari
+    from l1flow_agents.recovering import recover_environment
     from l1flow_agents.versions import versions
 
     pusht = ROOT / "tests" / "data" / "pusht_sample.zarr"
     for name in OURS[:2]:
         convert(pusht, folder / name, fps=10, task="push the T", video=name.endswith("video"))
     convert(robomimic_file(folder / "robomimic.hdf5"), folder / OURS[2])
+    convert(pusht, folder / MINARI_OURS[0], "minari")
+    rng = np.random.default_rng(0)
+    swings = Episodes({"observation": rng.normal(size=(30, 3))}, rng.normal(size=(30, 1)), ends=np.array([10, 30]))
+    write_minari(swings, folder / MINARI_OURS[1], gym.spec("Pendulum-v1"))
     subprocess.run([*python, __file__, "--inside", str(folder)], check=True, cwd=folder, stdout=subprocess.DEVNULL)
-    told = {name: compared(open_dataset(folder / name), np.load(folder / f"{name}.npz")) for name in (*OURS, *THEIRS)}
+    names = (*OURS, *THEIRS, *MINARI_OURS, MINARI_THEIRS)
+    told = {name: compared(open_dataset(folder / name), np.load(folder / f"{name}.npz")) for name in names}
+    recovered = recover_environment(folder / MINARI_THEIRS)
+    told[MINARI_THEIRS]["equal"] &= recovered.spec is not None and recovered.spec.id == "Pendulum-v1"
     own = {name: version(name) for name in ("pyarrow", "av", "numpy")}
     theirs = json.loads((folder / "versions.json").read_text())
     return {"lerobot_side": theirs, "our_side": {**versions(), **own}, "data_sets": told}
@@ -81,12 +94,12 @@ def robomimic_file(path: Path) -> Path:
 
 
 def compared(ours: Any, theirs: Any) -> dict[str, Any]:
-    """Counts of what is equal between `Episodes` and the arrays of LeRobot's loader."""
+    """Counts of what is equal between `Episodes` and the arrays of another loader."""
     state = [array for array in ours.observations.values() if array.ndim == 2]
     pairs = {"action": ours.actions, "observation.state": np.concatenate(state, axis=1)}
     if ours.rewards is not None:
         pairs["next.reward"] = ours.rewards
-    numbers = [np.asarray(theirs[name]).reshape(array.shape) == array for name, array in pairs.items()]
+    numbers = [np.float32(theirs[name]).reshape(array.shape) == array for name, array in pairs.items()]
     pictures = []
     for key, array in ours.observations.items():
         if array.ndim == 4:
@@ -104,11 +117,11 @@ def compared(ours: Any, theirs: Any) -> dict[str, Any]:
     }
 
 
-# ---- with lerobot ---------------------------------------------------------------------------------------------------
+# ---- with lerobot and minari ----------------------------------------------------------------------------------------
 
 
 def inside(folder: Path) -> None:
-    """Write two data sets with LeRobot's recorder, and load all of them with its loader."""
+    """Write data sets with LeRobot's and Minari's recorders, and load all of them with their loaders."""
     from lerobot.datasets.lerobot_dataset import LeRobotDataset
 
     for name in THEIRS:
@@ -119,7 +132,46 @@ def inside(folder: Path) -> None:
         np.savez(
             folder / f"{name}.npz", **{key: np.stack([row[key].numpy() for row in rows]) for key in dataset.features}
         )
+    inside_minari(folder)
     (folder / "versions.json").write_text(json.dumps({name: version(name) for name in PACKAGES}))
+
+
+def inside_minari(folder: Path) -> None:
+    import minari
+    from gymnasium import spaces
+    from minari.data_collector import EpisodeBuffer
+
+    rng = np.random.default_rng(2)
+    space = spaces.Dict({"camera": spaces.Box(0, 255, (48, 64, 3), np.uint8), "angle": spaces.Box(-1, 1, (3,))})
+    episodes = []
+    for n in (4, 9):
+        angles = rng.uniform(-1, 1, (n + 1, 3)).astype(np.float32)
+        pictures = np.broadcast_to(np.linspace(0, 200, 64, dtype=np.uint8)[:, None], (n + 1, 48, 64, 3))
+        seen = {"camera": pictures + np.arange(n + 1, dtype=np.uint8)[:, None, None, None], "angle": angles}
+        actions, last = rng.uniform(-1, 1, (n, 1)).astype(np.float32), [step == n - 1 for step in range(n)]
+        rewards = list(rng.normal(size=n))
+        episodes.append(EpisodeBuffer(None, None, None, seen, actions, rewards, last, [False] * n))
+    os.environ["MINARI_DATASETS_PATH"] = str(folder / "minari")
+    made = minari.create_dataset_from_buffers(
+        MINARI_THEIRS, episodes, env="Pendulum-v1", observation_space=space, action_space=spaces.Box(-1, 1, (1,))
+    )
+    shutil.copytree(made.storage.data_path, folder / MINARI_THEIRS / "data")
+    for name in (*MINARI_OURS, MINARI_THEIRS):
+        dataset = minari.MinariDataset(folder / name / "data")
+        if dataset.env_spec is not None:
+            assert dataset.recover_environment().spec.id == "Pendulum-v1"
+        columns: dict[str, list] = {}
+        for episode in dataset:
+            steps = len(episode.actions)
+            seen = episode.observations if isinstance(episode.observations, dict) else {"state": episode.observations}
+            told = {key: array[:steps] for key, array in seen.items()}
+            state = [array for array in told.values() if array.ndim == 2]
+            found = {"observation.state": np.concatenate(state, axis=1), "action": episode.actions}
+            found |= {"next.reward": episode.rewards, "episode_index": np.full(steps, episode.id)}
+            found |= {f"observation.images.{k}": np.moveaxis(v, -1, 1) for k, v in told.items() if v.ndim == 4}
+            for key, array in found.items():
+                columns.setdefault(key, []).append(array)
+        np.savez(folder / f"{name}.npz", **{key: np.concatenate(parts) for key, parts in columns.items()})
 
 
 def record(kind: Any, root: Path, video: bool) -> None:
