@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import turns
+
+
+WRIST = (-1.9, 3.1)  # the hand's angles short of the ends of the wrist's last joint, and of half a turn from 0
 
 
 def central_hand(yaw: float, goal: float) -> float:
