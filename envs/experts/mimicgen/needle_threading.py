@@ -15,6 +15,7 @@ TIP = np.array([0.0, -0.08, 0.0])
 RING = np.array([0.0, 0.0, 0.088])  # its middle in the tripod's frame; the hole goes along x
 BEFORE = 0.10  # from the shaft's middle to the ring's, when the tip has yet to enter
 BASE, FAR, LEAN = np.array([-0.56, 0.0]), 0.66, 0.6  # the robot's; metres from it; radians
+WRIST = (-1.9, 3.1)  # the hand's angles short of the ends of its last joint, and of half a turn from 0
 WRIST_END, SLANT = -2.2, 0.25  # the hand's angle; how far off the ring's axis the needle still fits through
 THICK = 0.042  # metres between the fingers, a little more than on the handle
 ENTERING = 0.5  # part of the episode's speed
@@ -33,7 +34,7 @@ class ThreadingExpert(WaypointExpert):
 
     def plan(self, arm: Arm) -> Plan:
         needle = yaw_of(self.needle_rotation)
-        self.hand_turn = central_hand(needle, self.level_yaw()) - needle
+        self.hand_turn = central_hand(needle, self.level_yaw(), WRIST) - needle
         if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08, thick=THICK)):
             return False
         while not self.lost():
