@@ -6,7 +6,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.mimicgen.coffee import HINGE, CoffeeExpert
-from l1flow_agents.envs.experts.mimicgen.drawer import HOOK
 from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, body_of, downward, turns, yaw_of
@@ -20,6 +19,7 @@ LOW = np.array([0.0, 0.185, 0.09])  # before the shut lid, in the machine
 PRESS = np.array([0.0, 0.14, 0.095])  # inside it: the fingers lie against its front edge
 LID_UP, DRAWER_OPEN = 2.08, -0.19
 BAR = np.array([0.0, -0.23, 0.116])  # the handle's in the cabinet, when shut
+HOOK = np.array([0.0, -0.02, -0.005])  # from the bar to a hand whose finger is behind it
 
 
 class CoffeePreparationExpert(CoffeeExpert):
