@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, WaypointExpert, downward, yaw_of
 
 BAR = np.array([0.0, -0.17, 0.116])  # the handle's bar in the cabinet, when shut
-INSIDE = np.array([0.0, -0.03, 0.044])  # on the tray's floor, a little nearer to its front than the middle, when shut
+INSIDE = np.array([0.0, -0.025, 0.044])  # on the tray's floor, a little nearer to its front than the middle, when shut
 PULL = 0.15  # metres to open
 HOOK = BAR + [0.0, 0.03, -0.005]  # the hand, fingers shut behind the bar
 PRESS = np.array([0.0, -0.085, -0.005])  # from the bar to a hand with a finger in front of it
@@ -23,6 +23,8 @@ CLEAR = 0.16  # what is higher in the cabinet's frame clears the tray's front
 OVER = 0.06  # metres over the bar on the way there
 HOVER = 0.08  # over the thing, until the hand is right
 BESIDE = 0.03  # metres along the bar that the hand may be off its middle
+BASE, FOLDED = np.array([-0.56, 0.0]), 0.46  # the robot's; metres from it
+SHUT = 0.02  # metres between the fingers at most: they begin half open
 SPREAD = 0.06  # metres between fingers that have let go of everything
 
 
@@ -33,6 +35,7 @@ class DrawerExpert(WaypointExpert):
     drawer: np.ndarray
     drawer_rotation: Rotation
     thing: np.ndarray  # the middle of what the fingers close upon
+    middle: np.ndarray  # of all of it
     foot: float  # from there down to its bottom
     drop: float  # height from which it is let go
     thick: float  # metres between the fingers, a little more than on the thing
@@ -54,14 +57,14 @@ class DrawerExpert(WaypointExpert):
             yield from self.leave(arm)
             if not (yield from arm.pick(self.grasp, slope=4.0, hover=HOVER, thick=self.thick)):
                 return False
-        how: Any = {"aim": (0.02, 0.2), "fit": (0.012, 0.2), "steps": 40, "thick": self.thick}
+        how: Any = {"aim": (0.01, 0.2), "fit": (0.012, 0.2), "steps": 60, "thick": self.thick}
         return (yield from arm.place(self.over, self.into, bend=0, lost=lambda: self.away() > 0.05, **how))
 
     def pull(self, arm: Arm) -> Plan:
         """Down behind the bar where the hand is right, and from there on towards the front."""
         while not self.opened():
             astray = self.hand() - HOOK
-            hooked = abs(astray[0]) < BESIDE and astray[1] < 0.01 and astray[2] < 0.015
+            hooked = arm.width < SHUT and abs(astray[0]) < BESIDE and astray[1] < 0.01 and astray[2] < 0.015
             if hooked:
                 goal = HOOK - [0.0, PULL + 0.03, 0.0]
             else:
@@ -102,11 +105,15 @@ class DrawerExpert(WaypointExpert):
         return self.thing + over * high * UP, downward(self.hold())
 
     def over(self) -> Pose:
-        """Sideways only as far as the thing has been lifted."""
+        """Sideways only as far as the thing has been lifted, and out of where a folded arm cannot rise."""
         lifted = self.thing[2] - self.foot - self.drawer[2] - CLEAR
         position, rotation = self.above(CLEAR - INSIDE[2])
         across = np.clip((lifted + 0.07) / 0.05, 0, 1)
-        return self.arm.position + (position - self.arm.position) * [across, across, 1], rotation
+        out = self.arm.position[:2] - BASE
+        reach = float(np.hypot(*out))
+        way = (position - self.arm.position) * [across, across, 1]
+        way[:2] += (1 - across) * max(FOLDED - reach, 0.0) * out / reach
+        return self.arm.position + way, rotation
 
     def into(self) -> Pose:
         return self.above(self.drop)
@@ -114,7 +121,7 @@ class DrawerExpert(WaypointExpert):
     def above(self, height: float) -> Pose:
         """Hand pose for the thing to be so high over the tray."""
         goal = self.at(INSIDE - [0, PULL, 0])[0] + (self.foot + height) * UP
-        return self.arm.position + goal - self.thing, downward(self.lay())
+        return self.arm.position + goal - [*self.middle[:2], self.thing[2]], downward(self.lay())
 
     def at(self, place: np.ndarray) -> Pose:
         """The hand there in the cabinet's frame, turned like the cabinet."""
@@ -146,8 +153,10 @@ class DrawerExpert(WaypointExpert):
         return bool(abs(hand[0]) < BESIDE and abs(hand[1] - HOOK[1] + PULL) < 0.04)
 
     def at_end(self) -> bool:
-        """It has just pulled: the fingers begin to open."""
-        return self.before_bar() and self.hand()[1] < HOOK[1] - PULL + 0.02 and self.hand()[2] < BAR[2] + OVER - 0.01
+        """It has just pulled: the fingers begin to open, and they can no sooner than the hand rises."""
+        _, y, z = self.hand()
+        opens = self.arm.width < SHUT or z > HOOK[2] + 0.01
+        return opens and self.before_bar() and y < HOOK[1] - PULL + 0.02 and z < BAR[2] + OVER - 0.01
 
     def opened(self) -> bool:
         return self.arm.width > SPREAD or self.at_end() or self.away() < 0.04

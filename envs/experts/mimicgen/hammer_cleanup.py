@@ -20,7 +20,7 @@ class HammerCleanupExpert(DrawerExpert):
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
         hammer, self.rotation = body_of(objects, "hammer")
-        self.thing = hammer + self.rotation.apply([0.0, 0.0, -BACK]) + LIFT
+        self.thing = self.middle = hammer + self.rotation.apply([0.0, 0.0, -BACK]) + LIFT
         self.drawer, self.drawer_rotation = body_of(objects, "CabinetObject")
 
     def hold(self) -> float:

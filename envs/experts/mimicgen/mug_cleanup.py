@@ -19,8 +19,8 @@ class MugCleanupExpert(DrawerExpert):
     foot, drop, thick = 0.049, 0.002, 0.060
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
-        mug, self.rotation = body_of(objects, "object")
-        self.thing = mug + self.rotation.apply(CUP)
+        self.middle, self.rotation = body_of(objects, "object")
+        self.thing = self.middle + self.rotation.apply(CUP)
         self.drawer, self.drawer_rotation = body_of(objects, "drawer")
         (self.slide,) = objects["drawer_joint_pos"]
 
