@@ -17,7 +17,7 @@ from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Po
 BAR = np.array([0.0, -0.17, 0.116])  # the handle's bar in the cabinet, when shut
 INSIDE = np.array([0.0, -0.025, 0.044])  # on the tray's floor, a little nearer to its front than the middle, when shut
 PULL = 0.15  # metres to open
-HOOK = BAR + [0.0, 0.03, -0.005]  # the hand, fingers shut behind the bar
+HOOK = np.array([0.0, -0.14, 0.111])  # the hand, fingers shut behind the bar
 PRESS = np.array([0.0, -0.085, -0.005])  # from the bar to a hand with a finger in front of it
 CLEAR = 0.16  # what is higher in the cabinet's frame clears the tray's front
 OVER = 0.06  # metres over the bar on the way there
