@@ -30,4 +30,4 @@ class MugCleanupExpert(DrawerExpert):
         return across - float(np.clip(across, -ASIDE, ASIDE))
 
     def opened(self) -> bool:
-        return self.slide < -0.12
+        return bool(self.slide < -0.12)
