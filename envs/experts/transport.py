@@ -114,14 +114,9 @@ class TransportExpert(WaypointExpert):
         if has_trash and arm.width < TRASH + 0.01:
             return Order((arm.position - 0.02 * UP, trash[1]), OPEN)
         if self.holds(arm):
-            giver = self.arms[0]
-            free = not self.holds(giver, 0.06)
-            if not free:
+            if self.holds(self.arms[0], 0.06):
                 return Order((arm.position, arm.rotation), CLOSED)
-            # it falls the rest of the way: down there the hand would be too near its base
-            place = np.array([*self.target_bin[:2], RIM + 0.0])
-            order = self.carry(arm, self.hammer, place, self.ahead(arm), RIM + 0.085)
-            return order._replace(gripper=OPEN) if self.within(self.hammer, self.target_bin, 0.03) and self.hammer[2] < RIM + 0.04 else order
+            return self.carry(arm, self.hammer, self.target_bin, self.ahead(arm), RIM + 0.085)
         position, rotation = self.grasp(1)
         far = float(np.clip((np.linalg.norm(self.hammer - MEETING) - 0.03) / 0.1, 0, 1))
         if far == 0:
