@@ -30,6 +30,7 @@ LEAN = 0.75  # of the palm towards the upper end of what is gripped
 SKEW = 0.27  # of the wrench from the bar, so that the hand passes beside the frame
 FLAT = 1.35  # the wrench's angle from hanging straight down while its ring comes over the peg
 FRAME, TOOL = 0.027, 0.033  # metres between fingers that hold it, and a little more
+TURNED = 0.005  # and more where it turns between them
 HOME = np.array([-0.1, -0.1, 1.12])
 
 
@@ -63,7 +64,7 @@ class ToolHangExpert(WaypointExpert):
         near = np.linalg.norm(arm.position - grip) < 0.05
         if self.depth() > 0.055:  # the rod falls the rest of the way; pushing would wedge it
             return self.let_go(arm, FRAME)
-        if not (near and arm.width < FRAME):
+        if not (near and arm.width < FRAME + TURNED * (self.frame.position[2] > 0.9)):
             return self.seize(arm, grasp(grip, self.frame.rotation.apply(UP)), FRAME)
         tip = self.tip()
         astray = np.hypot(*tip[:2])
@@ -79,7 +80,7 @@ class ToolHangExpert(WaypointExpert):
         upright = np.clip(steep, 0, 1) * np.pi / 2
         up = np.cos(upright) * X + np.sin(upright) * UP
         if self.frame.rotation.apply(UP)[2] > 0.98 and astray < 0.03:
-            corner = rim + (ROD + min(tip[2] - 0.02 * np.clip((0.006 - astray) / 0.002, -1, 1), 0.015)) * UP
+            corner = rim + (ROD + min(tip[2] - 0.02 * np.clip((0.0045 - astray) / 0.002, -1, 1), 0.015)) * UP
         start = self.frame.position
         corner = np.array([*start[:2] + lifted * (corner - start)[:2], corner[2]])
         position, rotation = arm.carry((start, self.frame.rotation), (corner, frame_axes(-Y, up)))
@@ -101,12 +102,13 @@ class ToolHangExpert(WaypointExpert):
 
     def hang(self, arm: Arm) -> np.ndarray:
         """Lower the ring, lying almost flat, over the peg at the bar's end, then let the wrench swing down and in."""
-        holds = np.linalg.norm(self.tool.position - arm.position) < 0.04 and arm.width < TOOL + 0.005
+        holds = np.linalg.norm(self.tool.position - arm.position) < 0.04 and arm.width < TOOL + TURNED
         ring = self.tool.position + self.tool.rotation.apply(RING)
         place = self.frame.rotation.inv().apply(ring - self.frame.position) + [BAR, 0, 0]  # from the peg's foot
         astray = np.hypot(*place[:2])
         tilt = float(np.arccos(np.clip(-self.tool.rotation.apply(X)[2], -1, 1)))
-        if astray < 0.02 and -0.02 < place[2] < 0.003 and tilt < 0.92:
+        hooked = tilt < 0.6 or (tilt < 0.92 and place[2] < 0.0015 and place[0] > 0.003)
+        if hooked and astray < 0.03 and abs(place[2]) < 0.025:
             return self.let_go(arm, TOOL)
         if not holds:
             if arm.rotation.apply(UP)[0] > 0.3:  # back off and point down again; straight to the wrench the elbow would not bend
@@ -116,13 +118,17 @@ class ToolHangExpert(WaypointExpert):
                 return arm.action((HOME, downward(0.0)), OPEN)
             return self.seize(arm, grasp(self.tool.position, self.tool.rotation.apply(-X)), TOOL, 0.25)
         lifted = np.clip((ring[2] - self.frame.position[2] - 0.04) / 0.03, 0, 1) if astray > 0.04 else 1.0
-        if astray < 0.012 and place[2] < 0.025:
+        begun = np.clip((FLAT - tilt) / 0.15, 0, 1)
+        if astray < 0.005 + 0.007 * begun and place[2] < 0.016 + 0.01 * begun:
             # gently, as low as it is steep: the ring touches, and pushing would throw the frame over
-            steep, speed = max(tilt - 0.25, 0.75), 0.5
-            high, inward = np.interp(tilt, [0.9, 1.0, 1.2], [0, 0.006, 0.011]), np.interp(tilt, [0.9, 1.3], [0.012, 0])
+            high, speed = np.interp(tilt, [0.9, 1.0, 1.2], [0, 0.006, 0.011]), 0.5
+            steep = tilt - 0.25 * np.clip(1 - (high - place[2]) / 0.004, 0, 1)
+            steep = max(steep, np.interp(place[2], [0.003, 0.006, 0.011], [0.8, 0.92, 1.1]))
+            inward = np.interp(place[2], [0.002, 0.007], [0.012, -0.001])  # the ring's far side passes the bar's end
         else:
-            steep, speed, inward = FLAT, 1.0, 0.0
+            steep, inward = FLAT, 0.0
             high = np.clip(4 * (astray - 0.005), 0.012, 0.09)
+            speed = float(np.clip((place[2] - 0.01) / 0.05, 0.25, 1)) if astray < 0.03 else 1.0
         out = Rotation.from_euler("z", SKEW).apply(Y)
         goal = self.frame.position + self.frame.rotation.apply([inward - BAR, 0, high])
         goal = np.array([*ring[:2] + lifted * (goal - ring)[:2], goal[2]])
