@@ -61,10 +61,10 @@ class ToolHangExpert(WaypointExpert):
     def assemble(self, arm: Arm) -> np.ndarray:
         """Lay the frame's rod forward while carrying, pitch it up over the hole, let it down."""
         grip = self.frame.position + self.frame.rotation.apply(FRAME_GRIP)
-        near = np.linalg.norm(arm.position - grip) < 0.05
+        at_grip = np.linalg.norm(arm.position - grip) < 0.05
         if self.depth() > 0.055:  # the rod falls the rest of the way; pushing would wedge it
             return self.let_go(arm, FRAME)
-        if not (near and arm.width < FRAME + TURNED * (self.frame.position[2] > 0.9)):
+        if not (at_grip and arm.width < FRAME + TURNED * (self.frame.position[2] > 0.9)):
             return self.seize(arm, grasp(grip, self.frame.rotation.apply(UP)), FRAME)
         tip = self.tip()
         astray = np.hypot(*tip[:2])
@@ -75,9 +75,9 @@ class ToolHangExpert(WaypointExpert):
             return arm.action((arm.position + 0.1 * UP, arm.rotation), CLOSED)
         rim = self.base.position + MOUNT
         corner = rim + (ROD + 0.03) * UP
-                # as steep as it is high, so that the rod clears table and stand
-        steep = max((self.frame.position[2] - 0.95) / 0.17, (0.15 - np.hypot(*(corner - self.frame.position)[:2])) / 0.05)
-        upright = np.clip(steep, 0, 1) * np.pi / 2
+        # as steep as it is high, so that the rod clears table and stand
+        near = (0.15 - np.hypot(*(corner - self.frame.position)[:2])) / 0.05
+        upright = np.clip(max((self.frame.position[2] - 0.95) / 0.17, near), 0, 1) * np.pi / 2
         up = np.cos(upright) * X + np.sin(upright) * UP
         if self.frame.rotation.apply(UP)[2] > 0.98 and astray < 0.03:
             corner = rim + (ROD + min(tip[2] - 0.02 * np.clip((0.0045 - astray) / 0.002, -1, 1), 0.015)) * UP
@@ -104,14 +104,15 @@ class ToolHangExpert(WaypointExpert):
         """Lower the ring, lying almost flat, over the peg at the bar's end, then let the wrench swing down and in."""
         holds = np.linalg.norm(self.tool.position - arm.position) < 0.04 and arm.width < TOOL + TURNED
         ring = self.tool.position + self.tool.rotation.apply(RING)
-        place = self.frame.rotation.inv().apply(ring - self.frame.position) + [BAR, 0, 0]  # from the peg's foot
+        place = self.frame.rotation.inv().apply(ring - self.frame.position) + BAR * X  # from the peg's foot
         astray = np.hypot(*place[:2])
         tilt = float(np.arccos(np.clip(-self.tool.rotation.apply(X)[2], -1, 1)))
         hooked = tilt < 0.6 or (tilt < 0.92 and place[2] < 0.0015 and place[0] > 0.003)
         if hooked and astray < 0.03 and abs(place[2]) < 0.025:
             return self.let_go(arm, TOOL)
         if not holds:
-            if arm.rotation.apply(UP)[0] > 0.3:  # back off and point down again; straight to the wrench the elbow would not bend
+            # back off and point down again: straight to the wrench the elbow would run into its end
+            if arm.rotation.apply(UP)[0] > 0.3:
                 grip = self.frame.position + self.frame.rotation.apply(FRAME_GRIP)
                 if np.linalg.norm(arm.position - grip) < 0.1:
                     return self.let_go(arm, FRAME)
@@ -149,7 +150,6 @@ class ToolHangExpert(WaypointExpert):
         if astray < 0.007 + max(0.02 * closed, 0.6 * (0.02 - above)) and above < 0.02:
             return arm.action((position + closed * RISE * UP, rotation), CLOSED)
         return arm.action((position + np.clip(2 * (astray - 0.007), 0, top) * UP, rotation), OPEN)
-
 
     def let_go(self, arm: Arm, thick: float) -> np.ndarray:
         """Open, and back off as the fingers do."""

@@ -149,17 +149,15 @@ class TransportExpert(WaypointExpert):
         high = place[2] + np.clip(SLOPE * (astray - 0.03), 0, top - place[2])
         return Order(self.over(arm, thing, place, high, high, rotation), CLOSED, bend=bend)
 
-    def over(
-        self, arm: Arm, thing: np.ndarray, place: np.ndarray, least: float, high: float, rotation: Rotation
-    ) -> Pose:
-        """The hand's pose that brings ``thing`` to the height ``high``, sideways to ``place`` only as far as it is
-        above ``least``."""
+    def over(self, arm: Arm, thing: np.ndarray, place: np.ndarray, least: float, high: float, turn: Rotation) -> Pose:
+        """The hand that brings ``thing`` ``high``, and to ``place`` sideways only as far as it is above ``least``."""
         lifted = np.clip(1 - (least - thing[2] - 0.01) / 0.04, 0, 1)
         # a hand that rises with nothing to hold it sideways drifts towards its base
-        middle = min(self.middles, key=lambda one: np.hypot(*(one - thing[:2])))
+        middle = min(self.middles, key=lambda one: float(np.hypot(*(one - thing[:2]))))
         if np.hypot(*(middle - thing[:2])) > 0.1:
             middle = thing[:2]
-        return arm.position + [*(1 - lifted) * middle + lifted * place[:2] - thing[:2], high - thing[2]], rotation
+        sideways = (1 - lifted) * middle + lifted * place[:2] - thing[:2]
+        return arm.position + np.array([*sideways, high - thing[2]]), turn
 
     def grasp(self, end: int) -> Pose:
         """Across the handle, near the end that is this robot's."""
