@@ -90,7 +90,7 @@ class ToolHangExpert(WaypointExpert):
 
     def tip(self) -> np.ndarray:
         """The rod's tip, from the middle of the hole's rim."""
-        return self.frame.position - self.frame.rotation.apply(ROD * UP) - self.base.position - MOUNT
+        return np.asarray(self.frame.position - self.frame.rotation.apply(ROD * UP) - self.base.position - MOUNT)
 
     def depth(self) -> float:
         """How far the tip is down the hole; 0 beside it."""
@@ -122,13 +122,14 @@ class ToolHangExpert(WaypointExpert):
         begun = np.clip((FLAT - tilt) / 0.15, 0, 1)
         if astray < 0.005 + 0.007 * begun and place[2] < 0.016 + 0.01 * begun:
             # gently, as low as it is steep: the ring touches, and pushing would throw the frame over
-            high, speed = np.interp(tilt, [0.9, 1.0, 1.2], [0, 0.006, 0.011]), 0.5
-            steep = tilt - 0.25 * np.clip(1 - (high - place[2]) / 0.004, 0, 1)
-            steep = max(steep, np.interp(place[2], [0.003, 0.006, 0.011], [0.8, 0.92, 1.1]))
-            inward = np.interp(place[2], [0.002, 0.007], [0.012, -0.001])  # the ring's far side passes the bar's end
+            high, speed = float(np.interp(tilt, [0.9, 1.0, 1.2], [0, 0.006, 0.011])), 0.5
+            steep = tilt - 0.25 * float(np.clip(1 - (high - place[2]) / 0.004, 0, 1))
+            steep = max(steep, float(np.interp(place[2], [0.003, 0.006, 0.011], [0.8, 0.92, 1.1])))
+            # the ring's far side passes the bar's end first
+            inward = float(np.interp(place[2], [0.002, 0.007], [0.012, -0.001]))
         else:
             steep, inward = FLAT, 0.0
-            high = np.clip(4 * (astray - 0.005), 0.012, 0.09)
+            high = float(np.clip(4 * (astray - 0.005), 0.012, 0.09))
             speed = float(np.clip((place[2] - 0.01) / 0.05, 0.25, 1)) if astray < 0.03 else 1.0
         out = Rotation.from_euler("z", SKEW).apply(Y)
         goal = self.frame.position + self.frame.rotation.apply([inward - BAR, 0, high])
