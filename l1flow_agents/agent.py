@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from l1flow_agents.kinds import Count
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import choose, plain, shown
+from l1flow_agents.networks import NETWORKS
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance
@@ -207,14 +209,19 @@ class ChunkAgent(Actor):
     ) -> ChunkAgent:
         """A copy of a trained agent with a method that `learn` distils from it: ``consistency`` or ``onedp``.
 
+        The network may have another ``dropout``, the method's.
+
         Raises:
             ConfigError: the method learns from data alone, or from teachers of another method.
         """
-        allowed = choose(method, METHODS, "method").teachers
+        student_of, network = choose(method, METHODS, "method"), dict(teacher.settings.network_kwargs)
+        allowed = student_of.teachers
         if teacher.settings.method not in allowed:
             wanted = f"a teacher of method {' or '.join(allowed)}" if allowed else "no teacher, it learns from data"
             raise ConfigError(f"{method}: expected {wanted}, got one of method {teacher.settings.method}")
-        settings = replace(teacher.settings, method=method, method_kwargs=method_kwargs or {})
+        if student_of.dropout is not None and "dropout" in signature(NETWORKS[teacher.settings.network]).parameters:
+            network["dropout"] = student_of.dropout
+        settings = replace(teacher.settings, method=method, method_kwargs=method_kwargs or {}, network_kwargs=network)
         student = teacher._like(settings, teacher.device)
         student.policy.follow(teacher.policy)
         student.policy.eval().requires_grad_(False)
