@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import (
     CLOSED,
+    CLOSING,
     OPEN,
+    RISE,
     UP,
     Arm,
     Plan,
     Pose,
     WaypointExpert,
     body_of,
-    choose,
     downward,
     turns,
     yaw_of,
@@ -25,19 +26,39 @@ from l1flow_agents.layouts import LAYOUTS
 
 AHEAD = np.pi / 2  # robot 0 looks along y, robot 1 against it
 RIM = 0.955  # top of the bins' walls
-LID_PLACE = np.array([-0.19, -0.45, 0.825])  # of its handle, on the table beside the bin
-MEETING = np.array([0.0, 0.0, 1.1])  # where both arms reach the hammer
+OVER = RIM + 0.04  # an empty hand passes over the walls
+SLOPE = 3.0  # of the funnels: metres up for each metre astray sideways
+LID, TRASH, HANDLE = 0.0235, 0.0425, 0.034  # metres between fingers that hold it, and a little more
+START = np.array([0.2, -0.45])  # middle of robot 0's bin, give or take 5 mm
+LID_PLACE = np.array([-0.15, -0.38, 0.825])  # of its handle, on the table beside the bin
+MEETING = np.array([0.0, 0.0, 1.04])  # where both arms reach the hammer
+READY = np.array([0.0, 0.2, 1.12])  # robot 1's hand until the hammer comes
+HOME = np.array([0.0, -0.1, 1.2])  # robot 0's when it has let go
+# Where the two grip the handle, whose head is far from robot 0 or near it: not far from the head's weight, or it sags.
+ENDS_FAR, ENDS_NEAR = (0.0, 0.085), (-0.045, 0.075)
+# A hand near its base leans, fingers inwards: pointing straight down its forearm would stand upright, too, and two of
+# the wrist's axes fall together.
+LEAN = 0.3
+
+
+class Order(NamedTuple):
+    """What an arm does next."""
+
+    goal: Pose
+    gripper: float
+    speed: float = 1.0
+    bend: float = 0.0
 
 
 class TransportExpert(WaypointExpert):
     """Robot 0 uncovers its bin and holds the hammer out by one end; robot 1 clears its bin and takes the other end.
 
-    Each waits for what it sees the other do; which of them waits for which is a matter of the episode.
+    Each order follows from the newest observation alone, so that a pupil who sees just that can learn it.
     """
 
     layout = LAYOUTS["Transport-v0"]
     arm_names = ("robot0", "robot1")
-    speeds = (0.7, 1.2)
+    speeds = (1.0, 1.0)
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
         self.hammer, self.hammer_rotation = body_of(objects, "payload")
@@ -48,158 +69,111 @@ class TransportExpert(WaypointExpert):
         )
         along = self.hammer_rotation.apply(UP)
         self.along = along if along[1] > 0 else -along  # the handle, towards robot 1; the head may be at either end
+        self.ends = ENDS_FAR if along[1] > 0 else ENDS_NEAR
         self.heading = float(np.arctan2(self.along[1], self.along[0]))
-
-    def draw(self) -> None:
-        rng = self.rng
-        self.start_bin = self.lid
-        self.late = int(rng.choice([0, 0, 40, 80]))  # steps that robot 1 begins later
-        self.slope, self.bends = rng.uniform(2.0, 4.0), rng.choice([-0.4, 0.0, 0.4], 4) + rng.normal(size=4) * 0.1
-        self.bends[:2] = np.abs(self.bends[:2])  # away from its own base: robot 0's elbow is folded to its end there
-        self.lid_grip = rng.uniform([0, -0.02, -0.006], [0, 0.02, 0.004])
-        self.lid_place = LID_PLACE + rng.uniform([-0.03, -0.02, 0.005], [0.03, 0.02, 0.03])
-        self.ends = rng.uniform(-0.035, -0.02), rng.uniform(0.075, 0.085)  # where the two grip the handle
-        self.meeting = MEETING + rng.uniform([-0.05, -0.02, -0.05], [0.05, 0.02, 0.05])
-        self.trash_place = self.trash_bin + rng.uniform([-0.04, -0.04, 0.04], [0.04, 0.04, 0.1])
-        self.hammer_place = self.target_bin + rng.uniform([-0.03, -0.015, 0.02], [0.03, 0.015, 0.05])
-        self.last_heading = AHEAD + rng.uniform(-0.3, 0.3)
-        self.clear = rng.uniform(0.07, 0.1)  # metres between the rim and the middle of what is carried across
+        self.middles = [START, LID_PLACE[:2], self.target_bin[:2], self.trash_bin[:2]]
 
     def plan(self, arm: Arm) -> Plan:
-        return (yield from (self.give(arm) if arm is self.arms[0] else self.take(arm)))
+        order = self.give(arm) if arm is self.arms[0] else self.take(arm)
+        yield arm.action(*order)
+        return True
 
-    def give(self, arm: Arm) -> Plan:
+    def give(self, arm: Arm) -> Order:
         """Robot 0."""
-        if np.hypot(*(self.lid - self.start_bin)[:2]) < 0.3:
-            return (yield from self.uncover(arm))
-        if self.hammer[1] < -0.25:
-            if not (yield from self.seize(arm, lambda: self.grasp(0), 0.034, self.bends[1])):
-                return False
-            offer = self.bring(arm, lambda: self.hammer, self.meeting, lambda: self.level(arm, AHEAD), RIM + 0.02)
-            if not (yield from arm.move(offer, CLOSED, bend=self.bends[2], tolerance=0.015, lost=self.dropped(arm))):
-                return False
-            yield from arm.wait(lambda: self.holds(self.arms[1]), CLOSED)
-            yield from arm.grip(OPEN)
-            yield from arm.rise(0.1, OPEN)
-        home = np.array([0.0, -0.35, self.meeting[2] + 0.1])  # back above the hammer, whose head may be at this end
-        return (yield from arm.move(lambda: (home, downward(AHEAD)), OPEN, tolerance=0.05))
+        lid = self.lid - 0.002 * UP, leaning(arm, AHEAD)
+        has_lid = arm.error(lid)[0] < 0.04
+        if self.lid[0] > -0.05 or (has_lid and self.lid[2] > LID_PLACE[2] + 0.03):
+            if has_lid and arm.width < LID:
+                return self.carry(arm, self.lid, LID_PLACE, lid[1], RIM + 0.08, bend=-0.3)
+            return self.seize(arm, lid, LID, bend=0.4)
+        if has_lid and arm.width < LID + 0.01:
+            return Order((arm.position + (LID_PLACE - self.lid)[2] * UP, lid[1]), OPEN)
+        taken = self.holds(self.arms[1])
+        if self.holds(arm) and not taken:
+            return self.carry(arm, self.hammer, MEETING, self.ahead(arm), MEETING[2])
+        if self.hammer[1] < -0.25 and not taken:
+            return self.seize(arm, self.grasp(0), HANDLE, bend=0.4)
+        # it lets go, rises along the handle's sides, and is out of the way
+        position, rotation = self.grasp(0)
+        away = float(np.clip((arm.width - HANDLE) / 0.01, 0, 1))
+        if np.hypot(*(arm.position - position)[:2]) < 0.06 and arm.position[2] < position[2] + 0.07:
+            return Order((arm.position + 0.1 * away * UP, rotation), OPEN)
+        return Order((HOME, downward(AHEAD)), OPEN)
 
-    def uncover(self, arm: Arm) -> Plan:
-        """The lid onto the table beside the bin."""
-
-        def grasp() -> Pose:
-            return self.lid + self.lid_grip, downward(AHEAD)
-
-        def lost() -> bool:
-            return bool(np.linalg.norm(arm.position - self.lid) > 0.06)
-
-        if not (yield from self.seize(arm, grasp, 0.024, self.bends[0])):
-            return False
-        low = self.start_bin[2] + 0.005
-        over = self.bring(
-            arm, lambda: self.lid, self.lid_place + (RIM + self.clear - 0.81) * UP, lambda: downward(AHEAD), low
-        )
-        down = self.bring(arm, lambda: self.lid, self.lid_place, lambda: downward(AHEAD))
-        return (yield from arm.place(over, down, bend=0.0, aim=(0.03, 3), fit=(0.015, 3), steps=40, lost=lost))
-
-    def take(self, arm: Arm) -> Plan:
+    def take(self, arm: Arm) -> Order:
         """Robot 1."""
-        late, self.late = self.late, 0
-        yield from arm.wait(lambda: False, OPEN, steps=late)
-        if np.abs(self.trash - self.trash_bin)[:2].max() > 0.14:
-            return (yield from self.clear_bin(arm))
-        if np.abs(self.hammer - self.target_bin)[:2].max() < 0.1:
-            return True
-        ready = self.meeting + np.array([0, 0.15, 0.1])
-        yield from arm.move(lambda: (ready, downward(-AHEAD)), OPEN, bend=self.bends[3], tolerance=0.05)
-        if not (yield from arm.wait(self.offered, OPEN)):
-            return False
-        if not (yield from self.seize(arm, lambda: self.grasp(1), 0.034)):
-            return False
-        giver = self.arms[0]
-        if not (yield from arm.wait(lambda: bool(np.linalg.norm(giver.position - self.hammer) > 0.12), CLOSED)):
-            return False
-        above = self.hammer_place + (RIM + self.clear - self.hammer_place[2]) * UP
-        over = self.bring(arm, lambda: self.hammer, above, lambda: self.level(arm, self.last_heading), RIM + 0.03)
-        into = self.bring(arm, lambda: self.hammer, self.hammer_place, lambda: self.level(arm, self.last_heading))
-        dropped = self.dropped(arm)
-        return (yield from arm.place(over, into, bend=0.0, aim=(0.03, 0.3), fit=(0.02, 3), steps=40, lost=dropped))
-
-    def clear_bin(self, arm: Arm) -> Plan:
-        """The trash into the other bin."""
-        faces = turns(self.trash_yaw + AHEAD, np.pi / 2, -0.6 * np.pi, 0.6 * np.pi) - AHEAD
-        # the fingers open along a wall that is near, not against it
-        offset = (self.trash - self.target_bin)[:2]
-        room = [abs(offset @ [np.sin(face), -np.cos(face)]) < 0.03 for face in faces]
-        face = choose(self.rng, list(faces[room] if any(room) else faces), 0.7) - self.trash_yaw
-
-        def grasp() -> Pose:
-            return self.trash, downward(yaw_of(Rotation.from_euler("z", self.trash_yaw + face)))
-
-        def lost() -> bool:
-            return bool(np.linalg.norm(arm.position - self.trash) > 0.05)
-
-        if not (yield from self.seize(arm, grasp, 0.044)):
-            return False
-        rotation = downward(yaw_of(arm.rotation))
-        above = self.trash_place + (RIM + self.clear - self.trash_place[2]) * UP
-        over = self.bring(arm, lambda: self.trash, above, lambda: rotation, RIM + 0.03)
-        into = self.bring(arm, lambda: self.trash, self.trash_place, lambda: rotation)
-        return (yield from arm.place(over, into, bend=0.0, aim=(0.03, 3), fit=(0.03, 3), steps=30, lost=lost))
+        yaw = yaw_of(arm.rotation)
+        face = turns(self.trash_yaw - yaw, np.pi / 2, -np.pi / 4, np.pi / 4)[0] + yaw
+        trash = self.trash, leaning(arm, face)
+        has_trash = arm.error(trash)[0] < 0.04
+        if not self.within(self.trash, self.trash_bin, 0.12) or self.trash[2] > RIM - 0.02:
+            if has_trash and arm.width < TRASH:
+                place = np.array([*self.trash_bin[:2], RIM - 0.05])
+                return self.carry(arm, self.trash, place, leaning(arm, -AHEAD), RIM + 0.07)
+            return self.seize(arm, trash, TRASH)
+        if has_trash and arm.width < TRASH + 0.01:
+            return Order((arm.position - 0.02 * UP, trash[1]), OPEN)
+        if self.holds(arm):
+            if self.holds(self.arms[0], 0.06):
+                return Order((arm.position, arm.rotation), CLOSED)
+            return self.carry(arm, self.hammer, self.target_bin, self.ahead(arm), RIM + 0.085)
+        position, rotation = self.grasp(1)
+        far = float(np.clip((np.linalg.norm(self.hammer - MEETING) - 0.03) / 0.1, 0, 1))
+        if far == 0:
+            return self.seize(arm, (position, rotation), HANDLE, rise=0.0)
+        ready = far * READY + (1 - far) * (position + 0.08 * UP)
+        rotation = rotation if far < 1 else leaning(arm, -AHEAD)
+        return Order(self.over(arm, arm.position, ready, OVER, ready[2], rotation), OPEN)
 
     # ---- what all of these share ------------------------------------------------------------------------------------
 
-    def seize(self, arm: Arm, grasp: Callable[[], Pose], width: float, bend: float = 0.0) -> Plan:
-        """Pick something up that is less than ``width`` metres wide, straight from above: past walls and the head."""
+    def within(self, thing: np.ndarray, bin_: np.ndarray, margin: float) -> bool:
+        return bool(np.abs(thing - bin_)[:2].max() < margin)
 
-        def above() -> Pose:
-            position, rotation = grasp()
-            return np.array([*position[:2], max(position[2] + 0.08, RIM + 0.05)]), rotation
+    def seize(self, arm: Arm, goal: Pose, thick: float, bend: float = 0.0, rise: float = RISE) -> Order:
+        """Come down through a funnel and close around what is ``thick`` metres thick, rising as the fingers close."""
+        position, rotation = goal
+        high = arm.position[2] - position[2]
+        astray = np.hypot(*(position - arm.position)[:2]) + 0.05 * arm.error(goal)[1]
+        closed = np.clip(1 - (arm.width - thick) / CLOSING, 0, 1)
+        if astray < 0.01 + max(0.02 * closed, 0.8 * (0.03 - high)) and high < 0.03:
+            return Order((position + closed * rise * UP, rotation), CLOSED)
+        high = position[2] + np.clip(SLOPE * (astray - 0.01), 0, max(OVER - position[2], 0.08))
+        return Order(self.over(arm, arm.position, position, high, high, rotation), OPEN, bend=bend)
 
-        if arm.position[2] < RIM:
-            yield from arm.rise(RIM + 0.05 - arm.position[2], OPEN)
-        yield from arm.move(above, OPEN, bend=bend, tolerance=0.025, turn_tolerance=0.3)
-        if not (yield from arm.pick(grasp, slope=self.slope, hover=0.08)):
-            return False
-        return (yield from arm.wait(lambda: arm.width < width, CLOSED, steps=25))
+    def carry(
+        self, arm: Arm, thing: np.ndarray, place: np.ndarray, rotation: Rotation, top: float, bend: float = 0.0
+    ) -> Order:
+        """Bring what is held to ``place``, over the walls, and down where it is not far astray."""
+        astray = np.hypot(*(place - thing)[:2])
+        high = place[2] + np.clip(SLOPE * (astray - 0.03), 0, top - place[2])
+        return Order(self.over(arm, thing, place, high, high, rotation), CLOSED, bend=bend)
 
-    def bring(
-        self,
-        arm: Arm,
-        thing: Callable[[], np.ndarray],
-        place: np.ndarray,
-        rotation: Callable[[], Rotation],
-        low: float = 0.0,
-    ) -> Callable[[], Pose]:
-        """Hand poses that bring what is held to ``place``; sideways only as far as it is lifted above ``low``."""
-        start = arm.position
-
-        def pose() -> Pose:
-            hand = arm.position + place - thing()
-            lifted = np.clip((thing()[2] - low) / 0.03, 0, 1)
-            hand[:2] = start[:2] + lifted * (hand - start)[:2]
-            return hand, rotation()
-
-        return pose
-
-    # ---- the hammer -------------------------------------------------------------------------------------------------
+    def over(self, arm: Arm, thing: np.ndarray, place: np.ndarray, least: float, high: float, turn: Rotation) -> Pose:
+        """The hand that brings ``thing`` ``high``, and to ``place`` sideways only as far as it is above ``least``."""
+        lifted = np.clip(1 - (least - thing[2] - 0.01) / 0.04, 0, 1)
+        # a hand that rises with nothing to hold it sideways drifts towards its base
+        middle = min(self.middles, key=lambda one: float(np.hypot(*(one - thing[:2]))))
+        if np.hypot(*(middle - thing[:2])) > 0.1:
+            middle = thing[:2]
+        sideways = (1 - lifted) * middle + lifted * place[:2] - thing[:2]
+        return arm.position + np.array([*sideways, high - thing[2]]), turn
 
     def grasp(self, end: int) -> Pose:
         """Across the handle, near the end that is this robot's."""
-        across = self.heading if end == 0 else self.heading - np.pi
-        return self.hammer + self.ends[end] * self.along, downward(across)
+        return self.hammer + self.ends[end] * self.along, downward(self.heading - end * np.pi)
 
-    def level(self, arm: Arm, heading: float) -> Rotation:
-        """The hand's rotation, palm down, that makes the handle point there."""
-        return downward(yaw_of(arm.rotation) + heading - self.heading)
+    def ahead(self, arm: Arm) -> Rotation:
+        """The hand's turn that makes the handle point ahead."""
+        return downward(yaw_of(arm.rotation) + AHEAD - self.heading)
 
-    def dropped(self, arm: Arm) -> Callable[[], bool]:
-        return lambda: not self.holds(arm)
-
-    def holds(self, arm: Arm) -> bool:
+    def holds(self, arm: Arm, width: float = HANDLE) -> bool:
         """The fingers stand on the handle."""
         there = self.hammer_rotation.inv().apply(arm.position - self.hammer)
-        return bool(np.abs(there[:2]).max() < 0.03 and abs(there[2]) < 0.11 and arm.width < 0.042)
+        return bool(np.abs(there[:2]).max() < 0.03 and abs(there[2]) < 0.11 and arm.width < width)
 
-    def offered(self) -> bool:
-        return self.holds(self.arms[0]) and bool(np.linalg.norm(self.hammer - self.meeting) < 0.02)
+
+def leaning(arm: Arm, yaw: float) -> Rotation:
+    """The hand pointing down, turned by ``yaw``, its fingers towards the robot's base where that is near."""
+    lean = LEAN * np.clip((abs(arm.position[1]) - 0.1) / 0.25, 0, 1)
+    return downward(yaw) * Rotation.from_euler("y", -lean)
