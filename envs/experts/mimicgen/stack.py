@@ -47,8 +47,8 @@ class StackExpert(WaypointExpert):
 
         def grasp() -> Pose:
             cube, below = self.cubes[upper], self.cubes[lower]
-            hand = downward(self.easiest(cube.yaw, beside=upper))
-            return cube.position, hand * reaching(cube.position, below.position)
+            tilt = Rotation.from_euler("y", reaching(cube.position, below.position))
+            return cube.position, downward(self.easiest(cube.yaw, beside=upper)) * tilt
 
         def at(height: float) -> Pose:
             """Hand pose for the held cube to be so high over the middle of the lower one."""
