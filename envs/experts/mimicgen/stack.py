@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.mimicgen.three_piece_assembly import reaching
+from l1flow_agents.envs.experts.mimicgen.wrist import reaching
 from l1flow_agents.envs.experts.waypoints import (
     UP,
     Arm,

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from l1flow_agents.envs.experts.mimicgen.wrist import reaching
 from l1flow_agents.envs.experts.waypoints import UP, Arm, Plan, Pose, WaypointExpert, body_of, downward, turns, yaw_of
 from l1flow_agents.layouts import LAYOUTS
 
-OVER = 0.11
 WRIST = 0.6 * np.pi  # the hand turns no farther to either side
-ROBOT = np.array([-0.56, 0.0])  # where it stands
+OVER = 0.11  # metres more to go over piece 2
 
 
 class Step(NamedTuple):
@@ -36,7 +36,9 @@ class Step(NamedTuple):
 
 STEPS = (
     Step("piece_1", 0.035, np.pi, "base", 0.032, np.pi / 2, 0.851, 0.039, 0.12, 0.06),  # by its wall
-    Step("piece_2", 0.06, np.pi / 2, "piece_1", 0.067, np.pi, 0.88, 0.045, 0.06, 0.08),  # by its knob; rests on the base's rim
+    Step(
+        "piece_2", 0.06, np.pi / 2, "piece_1", 0.067, np.pi, 0.88, 0.045, 0.06, 0.08
+    ),  # by its knob; rests on the base's rim
 )
 
 
@@ -118,13 +120,3 @@ class ThreePieceAssemblyExpert(WaypointExpert):
         away = self.pieces[step.piece].position - self.pieces[step.into].position
         held = self.near(step) and self.arm.width < step.thick
         return bool(np.hypot(*away[:2]) < 0.02 and away[2] < step.seat + 0.01 and not held)
-
-
-def reaching(*places: np.ndarray) -> float:
-    """The hand's tilt for all of the places, radians.
-
-    Fingers forwards where one is far out, since an arm that straightens does not come back; but not where one is near,
-    since there it would bring the wrist's two turning axes into one line.
-    """
-    near, *_, far = sorted(float(np.hypot(*(place[:2] - ROBOT))) for place in places)
-    return float(0.35 * np.clip(min((far - 0.7) / 0.1, (near - 0.35) / 0.2), 0, 1))
