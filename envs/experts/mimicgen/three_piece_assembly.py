@@ -19,7 +19,8 @@ class Step(NamedTuple):
     """One piece held at ``grip`` over its middle, fingers along its x axis or ``grips`` further, into ``into``.
 
     Its middle comes to rest ``seat`` over that of ``into``, and it fits there in every ``fits`` of turn. Its middle is
-    ``rest`` high while it lies on the table, and the fingers that hold it are less than ``thick`` apart.
+    ``rest`` high while it lies on the table, and the fingers that hold it are less than ``thick`` apart. The hand comes
+    down on it from ``hover``, and it is carried ``clear`` over its seat.
     """
 
     piece: str
