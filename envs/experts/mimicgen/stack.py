@@ -66,7 +66,7 @@ class StackExpert(WaypointExpert):
 
         if not (yield from arm.pick(grasp, slope=3, hover=0.12, thick=THICK)):
             return False
-        how: Any = {"aim": (0.01, 0.1), "fit": (0.006, 0.2), "steps": 30, "thick": THICK}
+        how: Any = {"aim": (0.01, 0.1), "fit": (0.01, 0.2), "steps": 30, "thick": THICK}
         return (yield from arm.place(over, lambda: at(0.002), bend=0.0, lost=lambda: not self.near(upper), **how))
 
     def easiest(self, yaw: float, beside: str = "") -> float:
@@ -80,15 +80,15 @@ class StackExpert(WaypointExpert):
 
         def cost(turn: float) -> float:
             fingers = np.array([-np.sin(turn), np.cos(turn)])
-            return abs(turn - hand) + 0.5 * abs(turn) + sum(abs(way @ fingers) for way in near)
+            return abs(turn - hand) + 0.5 * abs(turn) + float(sum(abs(way @ fingers) for way in near))
 
         return float(min(turns(yaw, FACES, -WRIST, WRIST), key=cost))
 
     def narrowness(self, one: str, other: str) -> np.ndarray:
         """Towards ``other``; long where it leaves no room for a finger."""
-        way = (self.cubes[other].position - self.cubes[one].position)[:2]
+        way: np.ndarray = (self.cubes[other].position - self.cubes[one].position)[:2]
         distance = float(np.hypot(*way))
-        return way / distance * 4 * np.clip((0.11 - distance) / 0.04, 0, 1)
+        return way * float(4 / distance * np.clip((0.11 - distance) / 0.04, 0, 1))
 
     def near(self, name: str) -> bool:
         return bool(np.linalg.norm(self.arm.position - self.cubes[name].position) < 0.04)
