@@ -36,10 +36,10 @@ class Step(NamedTuple):
 
 
 STEPS = (
-    Step("piece_1", 0.035, np.pi, "base", 0.032, np.pi / 2, 0.851, 0.039, 0.12, 0.06),  # by its wall
-    Step(
-        "piece_2", 0.06, np.pi / 2, "piece_1", 0.067, np.pi, 0.88, 0.045, 0.06, 0.08
-    ),  # by its knob; rests on the base's rim
+    # by its wall
+    Step("piece_1", 0.035, np.pi, "base", 0.032, np.pi / 2, 0.851, 0.039, 0.12, 0.06),
+    # by its knob; rests on the base's rim
+    Step("piece_2", 0.06, np.pi / 2, "piece_1", 0.067, np.pi, 0.88, 0.045, 0.06, 0.08),
 )
 
 
