@@ -67,7 +67,9 @@ def test_reset_starts_anew(env):
     np.testing.assert_array_equal(expert.act(observation), first)
 
 
-@pytest.mark.parametrize(("task", "thick"), [("Lift-v0", 0.046), ("Can-v0", 0.054), ("Square-v0", 0.035)])
+@pytest.mark.parametrize(
+    ("task", "thick"), [("Lift-v0", 0.046), ("Can-v0", 0.054), ("Square-v0", 0.035), ("Stack_D0-v0", 0.045)]
+)
 def test_never_waits_for_the_fingers(task, thick):
     # a pupil who is shown one observation at a time would repeat the pause for ever
     with closing(gym.make(task, obs_type="state")) as env:

@@ -30,7 +30,11 @@ QUATERNIONS = {
     "threepieceassembly_d2-state": [3, 10, 17, 24, 31, 38],
     "coffee_d2-state": [3, 10, 17, 24, 31, 38, 45, 52],
 }
-TURNS = {"threepieceassembly_d2-state": [[3, 17, 4], [17, 31, 2], [None, 24, 2], [None, 38, 4]]}
+TURNS = {
+    "stack_d1-state": [[None, 3, 4], [3, 10, 4]],
+    "stackthree_d1-state": [[None, 3, 4], [None, 26, 4], [3, 10, 4], [26, 3, 4]],
+    "threepieceassembly_d2-state": [[3, 17, 4], [17, 31, 2], [None, 24, 2], [None, 38, 4]],
+}
 OBJECT = Layout(cube_pos=3, cube_quat=4, gripper_to_cube_pos=3, angle=1, lid_quat=4)
 
 

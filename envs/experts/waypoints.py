@@ -132,6 +132,8 @@ class Arm:
     ) -> Plan:
         """Come down on ``goal()`` through a funnel, so that fingers pass beside the object, and close them.
 
+        Below the funnel it rises before it moves sideways, from beside what it let go, for one.
+
         With ``thick``, a little more than the fingers' width on the object, the hand never stands still (see `close`),
         and what it already holds is not let go.
         """
@@ -139,7 +141,9 @@ class Arm:
         def above() -> Pose:
             position, rotation = goal()
             astray = np.hypot(*(position - self.position)[:2]) + 0.05 * self.error((position, rotation))[1]
-            return position + np.clip(slope * (astray - 0.01), 0, hover) * UP, rotation
+            height = np.clip(slope * (astray - 0.01), 0, hover)
+            too_low = position[2] + height - self.position[2]
+            return self.lifting((position + height * UP, rotation), np.clip(1 - too_low / RISE, 0, 1))
 
         if thick and thick / 2 < self.width < thick and self.error(goal())[0] < HELD:
             return True

@@ -168,20 +168,19 @@ def arm(layout: Layout) -> dict[str, tuple[int, ...]]:
     return {**hand, "object": (layout.dim,), ACTION: (7,)}
 
 
+def cubes(layout: Layout) -> Symmetry:
+    """The mirror image, and each cube turned by quarter turns."""
+    quarters = (turn([layout[cube]], n) for cube in layout.quaternions for n in (1, 2))
+    return Symmetry((mirror_table(layout), *quarters), arm(layout))
+
+
 SQUARE = LAYOUTS["Square_D2-v0"]
-CUBES = LAYOUTS["StackThree_D1-v0"]
 PIECES = LAYOUTS["ThreePieceAssembly_D2-v0"]
 SYMMETRIES = {
     "pusht": Symmetry((mirror_pusht,), {"image": (96, 96, 3), "agent_pos": (2,), "state": (PUSHT.dim,), ACTION: (2,)}),
     "square": Symmetry((mirror_table(SQUARE), *shifts(SQUARE)), arm(SQUARE)),
-    "stackthree": Symmetry(
-        (
-            mirror_table(CUBES),
-            *(turn([CUBES[cube]], quarters) for cube in CUBES.quaternions for quarters in (1, 2)),
-            *shifts(CUBES),
-        ),
-        arm(CUBES),
-    ),
+    "stack": cubes(LAYOUTS["Stack_D1-v0"]),
+    "stackthree": cubes(LAYOUTS["StackThree_D1-v0"]),
     "threepieceassembly": Symmetry(
         (
             one_after_another(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from l1flow_agents.envs.experts.mimicgen.wrist import reaching
 from l1flow_agents.envs.experts.waypoints import (
     UP,
     Arm,
@@ -14,20 +17,22 @@ from l1flow_agents.envs.experts.waypoints import (
     body_of,
     downward,
     turns,
+    yaw_of,
 )
 from l1flow_agents.layouts import LAYOUTS
 
 FACES = np.pi / 2  # a cube looks the same after this turn
-CLEAR = 0.08  # metres: a carried cube passes so high over the one below
-HALF_A = 0.02  # of cubes A and C
-REST = {"B": 0.025, "A": 0.02}  # half heights of those that something is put upon
+WRIST = 0.6 * np.pi  # the hand turns no farther to either side
+CLEAR = 0.04  # metres: a carried cube passes so high over the one below
+HALF = {"A": 0.02, "B": 0.025, "C": 0.02}
+THICK = 0.045  # metres between the fingers, a little more than on a cube
 
 
 class StackExpert(WaypointExpert):
-    """Each cube is held by its faces, with the least turning, and put on the next one face along face."""
+    """Each cube is held by its faces, with little turning, and put on the next one face along face."""
 
     layout = LAYOUTS["Stack_D0-v0"]
-    speeds, noise = (0.6, 0.9), 0.05
+    speeds, noise = (0.7, 0.9), 0.1
     names = "AB"
     moves: tuple[tuple[str, str], ...] = (("A", "B"),)  # which onto which, in order
 
@@ -39,42 +44,59 @@ class StackExpert(WaypointExpert):
         if not todo:
             return True
         upper, lower = todo[0]
-        turn = turns(self.cubes[upper].yaw, FACES, -FACES / 2, FACES / 2)[0] - self.cubes[upper].yaw
 
         def grasp() -> Pose:
-            return self.cubes[upper].position, downward(self.cubes[upper].yaw + turn)
-
-        if not (yield from arm.pick(grasp, slope=1.5, hover=0.1)):
-            return False
-        held = self.cubes[upper].yaw
-        yaw = held + turns(self.cubes[lower].yaw - held, FACES, -FACES / 2, FACES / 2)[0]
+            cube, below = self.cubes[upper], self.cubes[lower]
+            tilt = Rotation.from_euler("y", reaching(cube.position, below.position))
+            return cube.position, downward(self.easiest(cube.yaw, beside=upper)) * tilt
 
         def at(height: float) -> Pose:
             """Hand pose for the held cube to be so high over the middle of the lower one."""
-            goal = self.cubes[lower].position + (REST[lower] + HALF_A + height) * UP
-            level = Rotation.from_euler("z", yaw)
-            return arm.carry(self.cubes[upper], (goal, level))
-
-        grasped = self.cubes[upper].position[2]
+            cube, below = self.cubes[upper], self.cubes[lower]
+            goal = below.position + (HALF[lower] + HALF[upper] + height) * UP
+            hand = yaw_of(arm.rotation)
+            level = Rotation.from_euler("z", cube.yaw + self.easiest(below.yaw + hand - cube.yaw) - hand)
+            return arm.carry(cube, (goal, level))
 
         def over() -> Pose:
             """Sideways only as far as it has been lifted: a straight way up clears the others."""
             position, rotation = at(CLEAR)
-            lifted = np.clip((self.cubes[upper].position[2] - grasped - 0.05) / 0.04, 0, 1)
+            lifted = np.clip(1 + (arm.position[2] - position[2] + 0.01) / 0.03, 0, 1)
             return arm.lifting((position, rotation if lifted else arm.rotation), lifted)
 
-        def lost() -> bool:
-            return bool(np.linalg.norm(arm.position - self.cubes[upper].position) > 0.04)
+        if not (yield from arm.pick(grasp, slope=3, hover=0.12, thick=THICK)):
+            return False
+        how: Any = {"aim": (0.01, 0.1), "fit": (0.01, 0.2), "steps": 30, "thick": THICK}
+        return (yield from arm.place(over, lambda: at(0.002), bend=0.0, lost=lambda: not self.near(upper), **how))
 
-        return (
-            yield from arm.place(
-                over, lambda: at(0.002), bend=0.0, aim=(0.01, 0.1), fit=(0.006, 0.2), steps=30, lost=lost
-            )
-        )
+    def easiest(self, yaw: float, beside: str = "") -> float:
+        """Of the hand's turns across faces at ``yaw`` the nearest, and rather one far from the wrist's limits.
+
+        The nearer the hand comes, the less it would choose another one. No finger goes between cube ``beside`` and one
+        close to it.
+        """
+        hand = yaw_of(self.arm.rotation)
+        near = [self.narrowness(beside, other) for other in self.cubes if beside not in ("", other)]
+
+        def cost(turn: float) -> float:
+            fingers = np.array([-np.sin(turn), np.cos(turn)])
+            return abs(turn - hand) + 0.5 * abs(turn) + float(sum(abs(way @ fingers) for way in near))
+
+        return float(min(turns(yaw, FACES, -WRIST, WRIST), key=cost))
+
+    def narrowness(self, one: str, other: str) -> np.ndarray:
+        """Towards ``other``; long where it leaves no room for a finger."""
+        way: np.ndarray = (self.cubes[other].position - self.cubes[one].position)[:2]
+        distance = float(np.hypot(*way))
+        return way * float(4 / distance * np.clip((0.11 - distance) / 0.04, 0, 1))
+
+    def near(self, name: str) -> bool:
+        return bool(np.linalg.norm(self.arm.position - self.cubes[name].position) < 0.04)
 
     def done(self, upper: str, lower: str) -> bool:
         away = self.cubes[upper].position - self.cubes[lower].position
-        return bool(np.hypot(*away[:2]) < 0.04 and 0.02 < away[2] < 0.06)
+        held = self.near(upper) and self.arm.width < THICK
+        return bool(np.hypot(*away[:2]) < 0.04 and 0.02 < away[2] < 0.06 and not held)
 
 
 class StackThreeExpert(StackExpert):
