@@ -33,12 +33,14 @@ class Method(nn.Module, ABC):
         teachers: names of the methods that this one can be distilled from; empty: it learns from data alone.
         helper: a network that only training needs; it learns ``helper_rate`` times as fast, and `save` leaves it out.
         sampler_settings: names of the settings that only `sample` reads; trained weights may be used under others.
+        continues: whether there is `imposing`.
     """
 
     teachers: ClassVar[tuple[str, ...]] = ()
     helper: nn.Module | None
     helper_rate: ClassVar[float] = 1.0
     sampler_settings: ClassVar[tuple[str, ...]] = ()
+    continues: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,6 +68,18 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         """Chunks drawn from standard normal noise ``x0``; a deterministic function of its arguments."""
+
+    def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
+        """A network for `sample` that continues a chunk: at each evaluation its end point is drawn to what is known.
+
+        Args:
+            known: (batch, horizon, action_dim), the chunk as far as it is settled.
+            weight: (batch, horizon) in [0, 1]; where it is 1 the drawn chunk is ``known``.
+
+        Raises:
+            ConfigError: this method draws every chunk for itself.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot continue a chunk; `continues` says which methods can")
 
 
 def masked_mean(error: Tensor, valid: Tensor) -> Tensor:

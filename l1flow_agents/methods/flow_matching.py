@@ -23,6 +23,7 @@ class FlowMatching(Method):
     """
 
     sampler_settings = ("n_steps",)
+    continues = True
 
     def __init__(self, *, n_steps: Few = 10) -> None:
         super().__init__()
@@ -49,3 +50,11 @@ class FlowMatching(Method):
         for k in range(self.n_steps):
             x = x + network(x, x.new_full((x.shape[0],), k / self.n_steps), cond) / self.n_steps
         return x
+
+    def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
+        def imposed(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            left = (1 - t)[:, None, None]
+            end = torch.lerp(x + left * network(x, t, cond), known, weight[..., None])
+            return (end - x) / left
+
+        return imposed

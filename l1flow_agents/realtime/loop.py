@@ -1,0 +1,281 @@
+"""The control loop: one action a tick, whatever the planner and the cameras do."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from l1flow_agents.errors import ConfigError, RobotError
+from l1flow_agents.realtime.limits import Limiter
+from l1flow_agents.realtime.robot import Clock, Planner, Reading, Robot, WallClock
+from l1flow_agents.realtime.schedule import Schedule
+from l1flow_agents.realtime.wire import Request
+
+SLICE = 0.005  # seconds between two looks at robot and planner: what a death may take to be noticed
+DELAYS = 8  # plans whose longest delay is what the next one is expected to take
+
+
+@dataclass
+class Run:
+    """What became of `run`."""
+
+    hz: float
+    done: bool = False
+    """The robot said that the task is done."""
+    stopped: str | None = None
+    """Why it ended before its time, if it did."""
+    seconds: float = 0.0
+    ticks: int = 0
+    held: int = 0
+    """Ticks without an action, as no plan reached so far; the robot held its position."""
+    skipped: int = 0
+    """Ticks that had passed before the loop came to them."""
+    plans: int = 0
+    late_rows: int = 0
+    """Actions of plans that were dropped, as their time had passed."""
+    delays: list[int] = field(default_factory=list, repr=False)
+    """Ticks from each request to its plan."""
+    lateness: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
+    """(ticks,) seconds after its time at which each tick began."""
+    steps: list[tuple[float, Reading, np.ndarray]] = field(default_factory=list, repr=False)
+    """Time, newest reading and action of every tick with an action, if they were to be recorded."""
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values."""
+        late = self.lateness if len(self.lateness) else np.zeros(1)
+        return {
+            **{name: getattr(self, name) for name in ("hz", "done", "stopped", "ticks", "held", "skipped", "plans")},
+            "late_rows": self.late_rows,
+            "seconds": round(self.seconds, 3),
+            "delay_ticks": round(float(np.mean(self.delays)), 2) if self.delays else None,
+            "late_ms": {str(q): round(float(np.percentile(late, q)) * 1e3, 3) for q in (50, 99, 99.9, 100)},
+        }
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the loop goes on without news, seconds."""
+
+    reading: float = 0.5
+    """Without a new reading."""
+    plan: float = 2.0
+    """Without a plan that was asked for."""
+
+
+def run(
+    robot: Robot,
+    planner: Planner,
+    hz: float,
+    seconds: float,
+    *,
+    plan_hz: float | None = None,
+    clock: Clock | None = None,
+    sequential: bool = False,
+    seed: int = 0,
+    patience: Patience | None = None,
+    record: bool = False,
+) -> Run:
+    """Let ``planner`` move ``robot``, ``hz`` actions a second, for ``seconds`` at most; then and on any error, stop it.
+
+    Asynchronous, the robot acts while the next plan is made: rows of a plan are for the time from its reading on, those
+    that are late are dropped, and the plan continues what was settled meanwhile. Sequential, the robot holds still
+    while a plan is made, and then executes `n_action_steps` of it. A robot, camera or planner that is gone ends the run
+    within milliseconds, one that is silent within ``patience``; `Run.stopped` says which.
+
+    Args:
+        plan_hz: rows of a plan a second, as in the data that the agent learned from; None for ``hz``.
+        seed: of the plans' noise.
+        record: keep `Run.steps`.
+
+    Raises:
+        ConfigError: the robot does not show what the planner looks at, or takes other actions.
+    """
+    check_fit(robot, planner)
+    plan_hz = hz if plan_hz is None else plan_hz
+    if not (0 < hz <= 1000 and 0 < plan_hz <= 1000 and 0 < seconds < math.inf):
+        raise ConfigError(f"expected rates in (0, 1000] and a time to run, got {hz}, {plan_hz} and {seconds}")
+    loop = _Loop(robot, planner, hz, plan_hz, seconds, clock or WallClock(), sequential, seed, record)
+    loop.patience = patience or Patience()
+    try:
+        robot.connect()
+        loop.run()
+    except RobotError as error:
+        loop.told.stopped = str(error)
+    finally:
+        robot.stop()
+    return loop.finished()
+
+
+def check_fit(robot: Robot, planner: Planner) -> None:
+    for key, (shape, dtype) in planner.spec.observations.items():
+        if key not in robot.observation_space.spaces:
+            raise ConfigError(f"the agent looks at {key!r}, the robot shows {sorted(robot.observation_space.spaces)}")
+        if (found := robot.observation_space[key]).shape != shape:
+            raise ConfigError(f"the agent looks at {key!r} of shape {shape}, the robot's has {found.shape} ({dtype})")
+    if robot.action_space.shape != (planner.spec.action_dim,):
+        raise ConfigError(f"the agent's actions are {planner.spec.action_dim}, the robot's {robot.action_space.shape}")
+
+
+class _Loop:
+    def __init__(
+        self,
+        robot: Robot,
+        planner: Planner,
+        hz: float,
+        plan_hz: float,
+        seconds: float,
+        clock: Clock,
+        sequential: bool,
+        seed: int,
+        record: bool,
+    ) -> None:
+        self.robot, self.planner, self.clock, self.hz, self.plan_hz = robot, planner, clock, hz, plan_hz
+        self.sequential, self.seed, self.record, self.patience = sequential, seed, record, Patience()
+        self.seconds, self.n_ticks = seconds, math.ceil(seconds * hz)
+        self.told = Run(hz)
+        self._spec = planner.spec
+        self._ticks_per_row = hz / plan_hz
+        self._schedule = Schedule(self._spec.n_rows, self._spec.action_dim, self._ticks_per_row)
+        self._limiter = Limiter(robot.limits, hz) if robot.limits else None
+        self._ahead = round(robot.action_delay * hz)  # ticks from an action to its effect
+        self._readings: deque[Reading] = deque(maxlen=16 * self._spec.n_obs_steps)
+        self._asked: tuple[int, float] | None = None  # tick of the request under way, and its first row's
+        self._first = -math.inf  # tick of the present plan's first row
+        self._delays: deque[int] = deque([1], maxlen=DELAYS)
+        self._late = np.zeros(self.n_ticks, np.float32)
+        self._ready: np.ndarray | None = None
+        self.begin = self._heard = self._asked_at = 0.0
+
+    def finished(self) -> Run:
+        self.told.lateness = self._late[: self.told.ticks]
+        return self.told
+
+    def run(self) -> None:
+        self._begin()
+        start, tick = self.begin, 0
+        while tick < self.n_ticks:
+            self._wait(self.begin + tick / self.hz)
+            now = self.clock.now()
+            if now - start > self.seconds:  # with the pauses
+                return
+            if (
+                passed := int((now - self.begin) * self.hz + 1e-6)
+            ) > tick:  # an action for a time that is over helps none
+                self.told.skipped += passed - tick
+                tick = min(passed, self.n_ticks - 1)
+            self._late[self.told.ticks] = max(now - self.begin - tick / self.hz, 0)
+            self._tick(tick)
+            self.told.ticks += 1
+            tick += 1
+            self.told.seconds = self.clock.now() - start
+            if self._readings[-1].done:
+                self.told.done = True
+                return
+
+    def _begin(self) -> None:
+        """Wait for the first reading; the time of tick 0 is then."""
+        self._heard = self.clock.now()
+        while not self._readings:
+            self._look()
+            self.clock.sleep(self.clock.now() + SLICE)
+        self.begin = self.clock.now()
+
+    def _wait(self, until: float) -> None:
+        """Until then, with an eye on robot and planner."""
+        while True:
+            self._look()
+            now = self.clock.now()
+            if now >= until - 1e-9:
+                return
+            self.clock.sleep(min(until, now + SLICE))
+
+    def _look(self) -> None:
+        now, reading = self.clock.now(), self.robot.observe()
+        if reading is not None and (not self._readings or reading.time > self._readings[-1].time):
+            self._readings.append(reading)
+            self._heard = now
+        if now - self._heard > self.patience.reading:
+            raise RobotError(f"no new reading in {self.patience.reading:g} s: does a camera hang?")
+        made = self.planner.poll()
+        if made is not None and self._asked is not None:
+            self._ready = made
+        elif self._asked is not None and self._ready is None and now - self._asked_at > self.patience.plan:
+            raise RobotError(f"no plan in {self.patience.plan:g} s: does the policy hang?")
+
+    def _tick(self, tick: int) -> None:
+        self._join(tick)
+        effect = tick + self._ahead
+        if self._asked is None and self._is_due(effect):
+            self._ask(tick)
+            if self.sequential:
+                tick = self._pause(tick)
+                effect = tick + self._ahead
+        action = self._schedule.at(effect)
+        if action is None:
+            self.told.held += 1
+            return
+        newest = self._readings[-1]
+        if self._limiter:
+            action = self._limiter(action, newest.observation)
+        self._schedule.sent(effect, action)
+        action = action.clip(self.robot.action_space.low, self.robot.action_space.high)
+        self.robot.act(action)
+        if self.record:
+            self.told.steps.append((self.clock.now(), newest, action))
+
+    def _is_due(self, effect: int) -> bool:
+        """Whether to begin a plan, so that it is there when `n_action_steps` of the present one are done."""
+        if self.sequential:
+            return self._schedule.at(effect) is None
+        return effect + max(self._delays) - self._first >= self._spec.n_action_steps * self._ticks_per_row
+
+    def _ask(self, tick: int) -> None:
+        history, newest = self._history()
+        first = (newest.time - self.begin) * self.hz
+        settled_until = tick + max(self._delays) + self._ahead
+        actions, weights = self._schedule.settled(first, settled_until)
+        if self.sequential or not self._spec.continues:
+            weights[:] = 0
+        self.planner.submit(Request(self.told.plans, self.seed, history, actions, weights))
+        self._asked, self._asked_at, self._ready = (tick, first), self.clock.now(), None
+        self.told.plans += 1
+
+    def _history(self) -> tuple[dict[str, np.ndarray], Reading]:
+        """Observations a row apart up to the newest: of each time the last that was taken by then."""
+        newest = self._readings[-1]
+        times = newest.time - np.arange(self._spec.n_obs_steps)[::-1] / self.plan_hz + 0.25 / self.plan_hz
+        chosen = [_latest(self._readings, time) for time in times]
+        return {key: np.stack([one.observation[key] for one in chosen]) for key in self._spec.observations}, newest
+
+    def _join(self, tick: int) -> None:
+        if self._ready is None or self._asked is None:
+            return
+        (asked, first), plan, self._asked, self._ready = self._asked, self._ready, None, None
+        delay = tick - asked
+        self.told.delays.append(delay)
+        if self.sequential:
+            first, plan = tick + self._ahead, plan[: self._spec.n_action_steps]
+        else:
+            self._delays.append(max(delay, 1))
+        self.told.late_rows += self._schedule.join(plan, first, tick + self._ahead)
+        self._first = first
+
+    def _pause(self, tick: int) -> int:
+        """Hold still until the plan is there; the ticks that this takes do not count."""
+        began = self.clock.now()
+        while self._ready is None:
+            self.clock.sleep(self.clock.now() + SLICE / 5)
+            self._look()
+        self.begin += self.clock.now() - began
+        self._join(tick)
+        return tick
+
+
+def _latest(readings: Sequence[Reading], time: float) -> Reading:
+    """The last reading up to ``time``, or else the first there is."""
+    return next((one for one in reversed(readings) if one.time <= time), readings[0])
