@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods.row_noise import RowNoise
 from l1flow_agents.names import check_names
 
-__all__ = ["Method", "Network", "RowNoise", "check_sampler_only", "masked_mean"]
+__all__ = ["Method", "Network", "RowNoise", "check_sampler_only", "drawn", "masked_mean"]
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``network(x, t, cond)``: x (batch, horizon, action_dim), t (batch,) in [0, 1], cond (batch, cond_dim)."""
@@ -70,7 +71,7 @@ class Method(nn.Module, ABC):
         """Chunks drawn from standard normal noise ``x0``; a deterministic function of its arguments."""
 
     def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
-        """A network for `sample` that continues a chunk: at each evaluation its end point is drawn to what is known.
+        """A network for `sample` that continues a chunk: its end points are drawn to what is known, as `drawn` says.
 
         Args:
             known: (batch, horizon, action_dim), the chunk as far as it is settled.
@@ -80,6 +81,16 @@ class Method(nn.Module, ABC):
             ConfigError: this method draws every chunk for itself.
         """
         raise ConfigError(f"{type(self).__name__} cannot continue a chunk; `continues` says which methods can")
+
+
+def drawn(end: Tensor, known: Tensor, weight: Tensor, t: Tensor) -> Tensor:
+    """An end point as `Method.imposing` has it, at times ``t`` (batch,) from 0, noise, to 1.
+
+    What is settled is imposed at every evaluation. What merely lies near, with a weight below 1, is drawn to while the
+    mode is decided, and from t = 0.5 on the network says how it goes on: an average of two plans is no plan.
+    """
+    near = torch.where(t[:, None] < 0.5, weight, (weight == 1).to(weight.dtype))
+    return torch.lerp(end, known, near[..., None])
 
 
 def masked_mean(error: Tensor, valid: Tensor) -> Tensor:

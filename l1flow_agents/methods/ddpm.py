@@ -14,7 +14,7 @@ from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
-from l1flow_agents.methods.base import Method, Network, RowNoise, masked_mean
+from l1flow_agents.methods.base import Method, Network, RowNoise, drawn, masked_mean
 
 N_LEVELS = 100  # of noise
 LARGEST_BETA = 0.999
@@ -84,7 +84,7 @@ class DDPM(Method):
             level = (t * N_LEVELS).round().long()
             x1 = self.clean(x, network(x, t, cond), level).clamp(-1, 1)
             kept = self.kept[level][:, None, None]
-            return (x - kept.sqrt() * torch.lerp(x1, known, weight[..., None])) / (1 - kept).sqrt()
+            return (x - kept.sqrt() * drawn(x1, known, weight, 1 - t)) / (1 - kept).sqrt()
 
         return imposed
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
-from l1flow_agents.methods.base import Method, Network, masked_mean
+from l1flow_agents.methods.base import Method, Network, drawn, masked_mean
 
 LATEST = 0.999  # training times end here; there is nothing left to do at 1 (published code)
 
@@ -54,7 +54,6 @@ class FlowMatching(Method):
     def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
         def imposed(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
             left = (1 - t)[:, None, None]
-            end = torch.lerp(x + left * network(x, t, cond), known, weight[..., None])
-            return (end - x) / left
+            return (drawn(x + left * network(x, t, cond), known, weight, t) - x) / left
 
         return imposed

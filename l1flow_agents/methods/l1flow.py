@@ -8,7 +8,7 @@ from torch import Tensor
 from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few, Positive
-from l1flow_agents.methods.base import Method, Network, masked_mean
+from l1flow_agents.methods.base import Method, Network, drawn, masked_mean
 
 VELOCITY_FLOOR = 0.05  # smallest 1 - t by which a velocity error is divided (published code)
 UNIFORM_SHARE = 0.01  # of the "mixed" times (published code)
@@ -91,7 +91,7 @@ class L1Flow(Method):
         return network(x_mid, x0.new_full((x0.shape[0],), self.t_mid), cond)
 
     def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
-        return lambda x, t, cond: torch.lerp(network(x, t, cond), known, weight[..., None])
+        return lambda x, t, cond: drawn(network(x, t, cond), known, weight, t)
 
     def _euler(self, network: Network, x: Tensor, cond: Tensor) -> Tensor:
         for k in range(self.n_steps):

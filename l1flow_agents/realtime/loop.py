@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,7 +141,6 @@ class _Loop:
         self._ticks_per_row = hz / plan_hz
         self._schedule = Schedule(self._spec.n_rows, self._spec.action_dim, self._ticks_per_row)
         self._limiter = Limiter(robot.limits, hz) if robot.limits else None
-        self._ahead = round(robot.action_delay * hz)  # ticks from an action to its effect
         self._readings: deque[Reading] = deque(maxlen=16 * self._spec.n_obs_steps)
         self._asked: tuple[int, float] | None = None  # tick of the request under way, and its first row's
         self._first = -math.inf  # tick of the present plan's first row
@@ -209,36 +207,33 @@ class _Loop:
 
     def _tick(self, tick: int) -> None:
         self._join(tick)
-        effect = tick + self._ahead
-        if self._asked is None and self._is_due(effect):
+        if self._asked is None and self._is_due(tick):
             self._ask(tick)
             if self.sequential:
-                tick = self._pause(tick)
-                effect = tick + self._ahead
-        action = self._schedule.at(effect)
+                self._pause(tick)
+        action = self._schedule.at(tick)
         if action is None:
             self.told.held += 1
             return
         newest = self._readings[-1]
         if self._limiter:
             action = self._limiter(action, newest.observation)
-        self._schedule.sent(effect, action)
+        self._schedule.sent(tick, action)
         action = action.clip(self.robot.action_space.low, self.robot.action_space.high)
         self.robot.act(action)
         if self.record:
             self.told.steps.append((self.clock.now(), newest, action))
 
-    def _is_due(self, effect: int) -> bool:
+    def _is_due(self, tick: int) -> bool:
         """Whether to begin a plan, so that it is there when `n_action_steps` of the present one are done."""
         if self.sequential:
-            return self._schedule.at(effect) is None
-        return effect + max(self._delays) - self._first >= self._spec.n_action_steps * self._ticks_per_row
+            return self._schedule.at(tick) is None
+        return tick + max(self._delays) - self._first >= self._spec.n_action_steps * self._ticks_per_row
 
     def _ask(self, tick: int) -> None:
         history, newest = self._history()
-        first = (newest.time - self.begin) * self.hz
-        settled_until = tick + max(self._delays) + self._ahead
-        actions, weights = self._schedule.settled(first, settled_until)
+        first = (newest.time - self.begin - self.robot.action_delay) * self.hz  # when to send what is for that time
+        actions, weights = self._schedule.settled(first, tick + max(self._delays))
         if self.sequential or not self._spec.continues:
             weights[:] = 0
         self.planner.submit(Request(self.told.plans, self.seed, history, actions, weights))
@@ -246,10 +241,11 @@ class _Loop:
         self.told.plans += 1
 
     def _history(self) -> tuple[dict[str, np.ndarray], Reading]:
-        """Observations a row apart up to the newest: of each time the last that was taken by then."""
+        """Observations a row apart up to the newest; of each time the nearest."""
         newest = self._readings[-1]
-        times = newest.time - np.arange(self._spec.n_obs_steps)[::-1] / self.plan_hz + 0.25 / self.plan_hz
-        chosen = [_latest(self._readings, time) for time in times]
+        times = newest.time - np.arange(self._spec.n_obs_steps)[::-1] / self.plan_hz
+        taken = np.array([one.time for one in self._readings])
+        chosen = [self._readings[np.abs(taken - time).argmin()] for time in times]
         return {key: np.stack([one.observation[key] for one in chosen]) for key in self._spec.observations}, newest
 
     def _join(self, tick: int) -> None:
@@ -259,13 +255,13 @@ class _Loop:
         delay = tick - asked
         self.told.delays.append(delay)
         if self.sequential:
-            first, plan = tick + self._ahead, plan[: self._spec.n_action_steps]
+            first, plan = tick, plan[: self._spec.n_action_steps]
         else:
             self._delays.append(max(delay, 1))
-        self.told.late_rows += self._schedule.join(plan, first, tick + self._ahead)
+        self.told.late_rows += self._schedule.join(plan, first, tick)
         self._first = first
 
-    def _pause(self, tick: int) -> int:
+    def _pause(self, tick: int) -> None:
         """Hold still until the plan is there; the ticks that this takes do not count."""
         began = self.clock.now()
         while self._ready is None:
@@ -273,9 +269,3 @@ class _Loop:
             self._look()
         self.begin += self.clock.now() - began
         self._join(tick)
-        return tick
-
-
-def _latest(readings: Sequence[Reading], time: float) -> Reading:
-    """The last reading up to ``time``, or else the first there is."""
-    return next((one for one in reversed(readings) if one.time <= time), readings[0])

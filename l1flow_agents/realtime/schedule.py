@@ -24,7 +24,7 @@ class Schedule:
         return len(self._actions)
 
     def join(self, plan: np.ndarray, first: float, now: int) -> int:
-        """From tick ``now`` on follow ``plan``, whose row 0 is for ``first``, a time in ticks; how many rows were late."""
+        """Go on with ``plan`` from tick ``now``; how many rows were late. Row 0 is for time ``first``, in ticks."""
         oldest = now - math.ceil(self._n_rows * self._ticks)
         self._actions = {tick: action for tick, action in self._actions.items() if oldest <= tick < now}
         for tick in range(max(now, math.ceil(first)), math.ceil(first + len(plan) * self._ticks - 1e-9)):

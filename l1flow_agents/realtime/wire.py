@@ -25,6 +25,7 @@ NUMBER = struct.Struct("<QQ")  # of the request, and the seed of its noise
 LARGEST = 64 * 2**20  # bytes of a message
 LARGEST_SPEC = 2**16
 SHORTEST_TOKEN = 20  # characters
+SEAL = 256  # bytes that encryption adds to a message, and more
 WAITING = 8  # messages that wait on either side; more are dropped
 BEAT, SILENCE = 100, 500  # milliseconds between two signs of life, and without any until a connection is given up
 DTYPES = ("uint8", "float32", "float64", "int64", "int32", "int16", "int8", "uint16", "uint32", "float16")
@@ -169,7 +170,7 @@ def key_pair(token: str, whose: str) -> tuple[bytes, bytes]:
 def configure(socket: zmq.Socket[Any], largest: int) -> None:
     """Bounds on what waits and on what is read, and signs of life."""
     for option, value in {
-        zmq.MAXMSGSIZE: largest,
+        zmq.MAXMSGSIZE: largest + SEAL,
         zmq.RCVHWM: WAITING,
         zmq.SNDHWM: WAITING,
         zmq.LINGER: 0,
