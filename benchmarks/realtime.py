@@ -4,7 +4,7 @@
     python benchmarks/realtime.py deadlines --minutes 30
     python benchmarks/realtime.py plot
 
-``success``: rate x latency x method x way of acting, on a virtual clock, so that the result is the same on a busy machine.
+``success``: rate x latency x method x way of acting, on a virtual clock: the same result on a busy machine.
 All methods have the agent's own plans; each plan comes after the time that the method takes for one on this machine
 (its evaluations of the agent's network, processor time, median) and the latency. So what is compared is how long plans
 take, not how good they are. ``deadlines``: wall clock, arm, camera and policy in processes of their own.
@@ -18,7 +18,7 @@ import json
 import os
 import platform
 import time
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from l1flow_agents.methods import METHODS
 from l1flow_agents.policy import to_tensor
 from l1flow_agents.realtime import ArmProcess, ArmSetup, Line, PolicyProcess, run
 from l1flow_agents.realtime.planning import DelayedPlanner
-from l1flow_agents.realtime.robot import VirtualClock
+from l1flow_agents.realtime.robot import VirtualClock, ask_for_priority
 from l1flow_agents.realtime.simulated_arm import SimulatedArm, SimulatedRobot
 from l1flow_agents.seeds import VALIDATION_SEED
 
@@ -106,9 +106,7 @@ def episode(
 ) -> dict[str, Any]:
     clock = VirtualClock()
     robot, planner = SimulatedRobot(arm, clock, seed), DelayedPlanner(agent, clock, lambda: delay)
-    return run(
-        robot, planner, hz, TIME, plan_hz=PLAN_HZ, clock=clock, sequential=sequential, seed=seed
-    ).summary()
+    return run(robot, planner, hz, TIME, plan_hz=PLAN_HZ, clock=clock, sequential=sequential, seed=seed).summary()
 
 
 def planning_seconds(agent: L1FlowAgent, name: str, rounds: int = 15) -> float:
@@ -118,26 +116,30 @@ def planning_seconds(agent: L1FlowAgent, name: str, rounds: int = 15) -> float:
     history = {key: np.zeros((1, agent.n_obs_steps, *box.shape), box.dtype) for key, box in agent.spaces_by_key.items()}
     noise = torch.zeros(1, agent.horizon, agent.action_space.shape[0])
     taken = []
+
+    def once() -> None:
+        tensors = {key: to_tensor(past, agent.device) for key, past in history.items()}
+        method.sample(policy._traced, noise, policy.encode(tensors))
+
     with torch.inference_mode():
         for _ in range(60 // method.network_evaluations):  # until the network is traced
-            method.sample(policy._traced, noise, policy.encode({k: to_tensor(v, agent.device) for k, v in history.items()}))
+            once()
         for _ in range(rounds):
             begin = time.process_time()
-            tensors = {key: to_tensor(past, agent.device) for key, past in history.items()}
-            method.sample(policy._traced, noise, policy.encode(tensors))
+            once()
             taken.append(time.process_time() - begin)
     return float(np.median(taken))
 
 
 def deadlines(args: argparse.Namespace) -> dict[str, Any]:
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    ask_for_priority()
     setup = ArmSetup(args.env, LINE, dead_man=1.0)
     with PolicyProcess(args.agent, "cpu") as planner, ArmProcess(setup, VALIDATION_SEED) as robot:
         load = os.getloadavg()[0]
         told = run(_Endless(robot), planner, args.hz, 60 * args.minutes, plan_hz=PLAN_HZ)
     return {
-        **{"env": args.env, "agent": args.agent, "minutes": args.minutes, "priority": os.sched_getscheduler(0) & 1 == 1},
+        **{"env": args.env, "agent": args.agent, "minutes": args.minutes},
+        "real_time_priority": bool(os.sched_getscheduler(0) & os.SCHED_FIFO),
         **told.summary(),
         "load": [round(load, 1), round(os.getloadavg()[0], 1)],
         "cores": os.cpu_count(),
@@ -155,8 +157,6 @@ class _Endless:
         return getattr(self._robot, name)
 
     def observe(self) -> Any:
-        from dataclasses import replace
-
         reading = self._robot.observe()
         return reading and replace(reading, done=False)
 
@@ -164,18 +164,16 @@ class _Endless:
 def plot(record: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    panels = [
-        (env, way, hz) for env, part in record.items() for way in WAYS for hz in sorted({row["hz"] for row in part["rows"]})
-    ]
-    n_columns = max(sum(panel[:2] == (env, way) for panel in panels) for env, way, _ in panels)
+    rates = {env: sorted({row["hz"] for row in part["rows"]}) for env, part in record.items()}
+    panels = [(env, way, hz) for env in record for way in WAYS for hz in rates[env]]
+    n_columns = max(map(len, rates.values()))
     lines = list(dict.fromkeys(panel[:2] for panel in panels))
     figure = Figure((3.2 * n_columns, 2.5 * len(lines)), layout="constrained")
     axes = figure.subplots(len(lines), n_columns, squeeze=False, sharey=True)
     for one in axes.flat:
         one.set_axis_off()
     for env, way, hz in panels:
-        column = sorted({row["hz"] for row in record[env]["rows"]}).index(hz)
-        one = axes[lines.index((env, way))][column]
+        one = axes[lines.index((env, way))][rates[env].index(hz)]
         one.set_axis_on()
         one.set_title(f"{env}, {way}, {hz:g} Hz", fontsize=9)
         for method, name in NAMES.items():

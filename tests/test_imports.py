@@ -24,7 +24,7 @@ LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"acting", "checkpoint"},
     {"exporting", "training"},
     {"agent"},
-    {"card", "evaluation"},
+    {"card", "evaluation", "realtime"},
     {"experiments"},
     {"comparison"},
     {"cli"},

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from l1flow_agents.realtime.arm_process import ArmProcess, ArmSetup
     from l1flow_agents.realtime.client import PolicyProcess, RemotePlanner
     from l1flow_agents.realtime.limits import Limits
-    from l1flow_agents.realtime.loop import Patience, Run, run
+    from l1flow_agents.realtime.loop import Patience, run
+    from l1flow_agents.realtime.recording import Run
     from l1flow_agents.realtime.robot import Reading, Robot
     from l1flow_agents.realtime.server import PolicyServer
     from l1flow_agents.realtime.simulated_arm import Line
@@ -29,7 +30,7 @@ HOME = {
     "Reading": "robot",
     "RemotePlanner": "client",
     "Robot": "robot",
-    "Run": "loop",
+    "Run": "recording",
     "run": "loop",
 }
 __all__ = [

@@ -17,7 +17,7 @@ import numpy as np
 
 from l1flow_agents.errors import ConfigError, RobotError
 from l1flow_agents.realtime.camera_process import hand_on, writable
-from l1flow_agents.realtime.robot import Reading, WallClock
+from l1flow_agents.realtime.robot import Reading, WallClock, ask_for_priority
 from l1flow_agents.realtime.simulated_arm import Line, SimulatedArm, limits_of
 from l1flow_agents.spawning import CONTEXT, packed, unpacked
 
@@ -199,6 +199,7 @@ class _Life:
                     self._stop("told to")
                 elif word == "reset":
                     self._arm.reset(rest[0], WallClock())
+                    ask_for_priority()
                     self._heard, self._moves, self._rested = time.monotonic(), True, False
                     self._note("reset", "")
                     self._loop.send("ready")

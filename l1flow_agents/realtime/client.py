@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -146,6 +145,7 @@ def plan_here(pipe: Connection, name: str, device: str, threads: int, token: str
 
     from l1flow_agents.agent import ChunkAgent
     from l1flow_agents.errors import L1FlowError
+    from l1flow_agents.realtime.planning import warm_up
     from l1flow_agents.realtime.server import PolicyServer
 
     torch.set_num_threads(threads)
@@ -158,14 +158,3 @@ def plan_here(pipe: Connection, name: str, device: str, threads: int, token: str
     warm_up(agent)
     pipe.send(server.address)
     server.serve()
-
-
-def warm_up(agent: Any, plans: int = 60) -> None:
-    """Plans before the first that counts: torch's own preparations, and the network's trace."""
-    history = {key: np.zeros((1, agent.n_obs_steps, *box.shape), box.dtype) for key, box in agent.spaces_by_key.items()}
-    noise = agent.noise(np.zeros(1, np.int64), np.zeros(1, np.int64))
-    begin = time.monotonic()
-    for _ in range(plans):
-        agent.plan(history, noise)
-        if time.monotonic() - begin > 5:
-            return

@@ -4,56 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from l1flow_agents.errors import ConfigError, RobotError
 from l1flow_agents.realtime.limits import Limiter
+from l1flow_agents.realtime.recording import Run
 from l1flow_agents.realtime.robot import Clock, Planner, Reading, Robot, WallClock
 from l1flow_agents.realtime.schedule import Schedule
 from l1flow_agents.realtime.wire import Request
 
 SLICE = 0.005  # seconds between two looks at robot and planner: what a death may take to be noticed
 DELAYS = 8  # plans whose longest delay is what the next one is expected to take
-
-
-@dataclass
-class Run:
-    """What became of `run`."""
-
-    hz: float
-    done: bool = False
-    """The robot said that the task is done."""
-    stopped: str | None = None
-    """Why it ended before its time, if it did."""
-    seconds: float = 0.0
-    ticks: int = 0
-    held: int = 0
-    """Ticks without an action, as no plan reached so far; the robot held its position."""
-    skipped: int = 0
-    """Ticks that had passed before the loop came to them."""
-    plans: int = 0
-    late_rows: int = 0
-    """Actions of plans that were dropped, as their time had passed."""
-    delays: list[int] = field(default_factory=list, repr=False)
-    """Ticks from each request to its plan."""
-    lateness: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
-    """(ticks,) seconds after its time at which each tick began."""
-    steps: list[tuple[float, Reading, np.ndarray]] = field(default_factory=list, repr=False)
-    """Time, newest reading and action of every tick with an action, if they were to be recorded."""
-
-    def summary(self) -> dict[str, Any]:
-        """Plain values."""
-        late = self.lateness if len(self.lateness) else np.zeros(1)
-        return {
-            **{name: getattr(self, name) for name in ("hz", "done", "stopped", "ticks", "held", "skipped", "plans")},
-            "late_rows": self.late_rows,
-            "seconds": round(self.seconds, 3),
-            "delay_ticks": round(float(np.mean(self.delays)), 2) if self.delays else None,
-            "late_ms": {str(q): round(float(np.percentile(late, q)) * 1e3, 3) for q in (50, 99, 99.9, 100)},
-        }
 
 
 @dataclass(frozen=True)
@@ -161,12 +124,11 @@ class _Loop:
             now = self.clock.now()
             if now - start > self.seconds:  # with the pauses
                 return
-            if (
-                passed := int((now - self.begin) * self.hz + 1e-6)
-            ) > tick:  # an action for a time that is over helps none
+            self._late[self.told.ticks] = max(now - self.begin - tick / self.hz, 0)
+            passed = int((now - self.begin) * self.hz + 1e-6)
+            if passed > tick:  # an action for a time that is over helps nobody
                 self.told.skipped += passed - tick
                 tick = min(passed, self.n_ticks - 1)
-            self._late[self.told.ticks] = max(now - self.begin - tick / self.hz, 0)
             self._tick(tick)
             self.told.ticks += 1
             tick += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -62,3 +63,14 @@ class DelayedPlanner:
         _, made = self._begun
         self._begun = None
         return made
+
+
+def warm_up(agent: Actor, plans: int = 60) -> None:
+    """Plans before the first that counts: torch's own preparations, and the network's trace."""
+    history = {key: np.zeros((1, agent.n_obs_steps, *box.shape), box.dtype) for key, box in agent.spaces_by_key.items()}
+    noise = agent.noise(np.zeros(1, np.int64), np.zeros(1, np.int64))
+    begin = time.monotonic()
+    for _ in range(plans):
+        agent.plan(history, noise)
+        if time.monotonic() - begin > 5:
+            return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,3 +111,11 @@ class VirtualClock:
 
     def sleep(self, until: float) -> None:
         self._now = max(self._now, until)
+
+
+def ask_for_priority() -> None:
+    """Let this process run before all others where it may, as a loop that drives a robot should; processes it starts
+    do not inherit it.
+    """
+    with suppress(AttributeError, OSError):  # another system, or an ordinary user
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -13,12 +10,10 @@ from zmq.auth.thread import ThreadAuthenticator
 
 from l1flow_agents.acting import Actor
 from l1flow_agents.errors import ConfigError, L1FlowError
-from l1flow_agents.files import output_path
 from l1flow_agents.realtime.planning import plan, spec_of
 from l1flow_agents.realtime.wire import FAILED, HELLO, NUMBER, MessageError, Request, configure, key_pair, pack_plan
 
 LOOPBACK = "tcp://127.0.0.1:5757"
-TOKEN = Path("~/.config/l1flow/token")
 
 
 class PolicyServer:
@@ -99,20 +94,3 @@ class _OneKey:
 
     def callback(self, domain: str, key: bytes) -> bool:
         return key == self._allowed
-
-
-def read_token(path: str | os.PathLike[str] | None, make: bool = False) -> str:
-    """The token in a file, ``~/.config/l1flow/token`` by default; made there, for its owner's eyes, if asked to.
-
-    Raises:
-        ConfigError: no such file.
-    """
-    file = Path(TOKEN if path is None else path).expanduser()
-    if make and not file.exists():
-        output_path(file).parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
-            opened.write(secrets.token_urlsafe(32) + "\n")
-    try:
-        return file.read_text().strip()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"expected the policy server's token in {file}; `l1flow serve` makes one") from None

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import secrets
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,11 +22,13 @@ import zmq
 import zmq.utils.z85
 
 from l1flow_agents.errors import ConfigError
+from l1flow_agents.files import output_path
 
 HELLO, PLAN, FAILED = b"L1F1h", b"L1F1p", b"L1F1e"  # how messages begin
 NUMBER = struct.Struct("<QQ")  # of the request, and the seed of its noise
 LARGEST = 64 * 2**20  # bytes of a message
 LARGEST_SPEC = 2**16
+TOKEN = Path("~/.config/l1flow/token")
 SHORTEST_TOKEN = 20  # characters
 SEAL = 256  # bytes that encryption adds to a message, and more
 WAITING = 8  # messages that wait on either side; more are dropped
@@ -112,7 +117,7 @@ class Request:
 
     @staticmethod
     def unpack(message: bytes, spec: Spec) -> Request:
-        """What `pack` made; the arrays are views of ``message``.
+        """What `pack` made.
 
         Raises:
             MessageError: another length or beginning, or a number that is not finite.
@@ -122,7 +127,7 @@ class Request:
         number, seed = NUMBER.unpack_from(message, len(PLAN))
         arrays, at = [], len(PLAN) + NUMBER.size
         for _, shape, dtype in spec.parts:
-            array = np.frombuffer(message, dtype, math.prod(shape), at).reshape(shape)
+            array = np.frombuffer(message, dtype, math.prod(shape), at).reshape(shape).copy()
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise MessageError("expected finite numbers")
             arrays.append(array)
@@ -179,3 +184,20 @@ def configure(socket: zmq.Socket[Any], largest: int) -> None:
         zmq.HANDSHAKE_IVL: 5000,
     }.items():
         socket.setsockopt(option, value)
+
+
+def read_token(path: str | os.PathLike[str] | None, make: bool = False) -> str:
+    """The token in a file, ``~/.config/l1flow/token`` by default; made there, for its owner's eyes, if asked to.
+
+    Raises:
+        ConfigError: no such file.
+    """
+    file = Path(TOKEN if path is None else path).expanduser()
+    if make and not file.exists():
+        output_path(file).parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.write(secrets.token_urlsafe(32) + "\n")
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"expected the policy server's token in {file}; `l1flow serve` makes one") from None
