@@ -39,6 +39,7 @@ docs/envs
 docs/mimicgen
 docs/data
 docs/evaluation
+docs/realtime
 docs/comparison
 docs/wrappers
 ```
@@ -50,6 +51,7 @@ docs/wrappers
 docs/api/agent
 docs/api/training
 docs/api/evaluation
+docs/api/realtime
 docs/api/methods
 docs/api/networks
 docs/api/data

@@ -96,7 +96,9 @@ def test_it_survives_ten_thousand_malformed_messages(server):
     before = server.refused
     for k in range(10_000):
         cut = int(rng.integers(len(good)))
-        wrong = [rng.bytes(cut), good[:cut], good + b"!", b"", PLAN + rng.bytes(len(good)), HELLO + good, good[::-1]][k % 7]
+        wrong = [rng.bytes(cut), good[:cut], good + b"!", b"", PLAN + rng.bytes(len(good)), HELLO + good, good[::-1]][
+            k % 7
+        ]
         hostile.send(wrong) if k % 5 else hostile.send_multipart([wrong, b"part", b""])
         while hostile.poll(1000 if k % 8 == 7 else 0):  # no more wait than the server's queue takes
             assert hostile.recv().startswith((FAILED, HELLO))

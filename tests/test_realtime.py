@@ -1,4 +1,4 @@
-"""Promise: the loop keeps its beat and its limits whatever plans and cameras do; a virtual clock makes it repeatable."""
+"""Promise: the loop keeps its beat and its limits whatever plans and cameras do. Time is virtual."""
 
 from __future__ import annotations
 
@@ -185,9 +185,10 @@ def test_a_simulated_arm_lifts_by_its_clock_and_is_recorded(tmp_path):
     for ms in range(5, 500, 5):
         arm.advance(clock.now() + ms / 1000)
     assert arm.rested_at - arm.stopped_at < 0.15 and arm.speed() < 0.02
-    with gym.make("Lift-v0", obs_type="state") as env, RobomimicWriter(
-        tmp_path / "run.hdf5", env.unwrapped.env_args()
-    ) as writer:
+    with (
+        gym.make("Lift-v0", obs_type="state") as env,
+        RobomimicWriter(tmp_path / "run.hdf5", env.unwrapped.env_args()) as writer,
+    ):
         writer.append(told.demonstration())
     episodes = open_dataset(tmp_path / "run.hdf5")
     assert len(episodes) == 1 and episodes.n_steps == told.ticks - told.held
