@@ -1,7 +1,7 @@
 """Promise: an arm that moves stops within 100 ms when camera, policy, the policy's server or the loop is killed.
 
 Real processes, killed for real; times are those of the arm's own process, on the clock that all processes share. The
-loop asks for priority, as `l1flow run` does, and the victim is given it, too, as a process on a busy machine also dies late.
+loop asks for priority, as `l1flow run` does, and the victim is given it, too, as a process on a busy machine dies late.
 Where that is not allowed a busy machine may keep everything from running for a while, so each kill has a few tries.
 """
 
