@@ -16,6 +16,8 @@ OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
 CLOSING, RISE = 0.015, 0.03  # metres of the fingers' way in which a closing hand begins to rise, and how fast
 LETTING_GO = 0.4  # part of the episode's speed
+HELD = 0.03  # metres: an object that the fingers stand on is so near to where they would have been put
+CARRIED = 300  # steps at most from picking up to letting go
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
 
@@ -130,7 +132,8 @@ class Arm:
     ) -> Plan:
         """Come down on ``goal()`` through a funnel, so that fingers pass beside the object, and close them.
 
-        With ``thick``, a little more than the fingers' width on the object, the hand never stands still: see `close`.
+        With ``thick``, a little more than the fingers' width on the object, the hand never stands still (see `close`),
+        and what it already holds is not let go.
         """
 
         def above() -> Pose:
@@ -138,6 +141,8 @@ class Arm:
             astray = np.hypot(*(position - self.position)[:2]) + 0.05 * self.error((position, rotation))[1]
             return position + np.clip(slope * (astray - 0.01), 0, hover) * UP, rotation
 
+        if thick and thick / 2 < self.width < thick and self.error(goal())[0] < HELD:
+            return True
         if not (yield from self.move(above, OPEN, bend=bend, tolerance=0.007, turn_tolerance=0.12, steps=steps)):
             # a finger stands on something: up, and again
             yield from self.rise(0.06, OPEN)
@@ -157,16 +162,31 @@ class Arm:
         opened: float = 0.0,
         thick: float = 0.0,
     ) -> Plan:
-        """Carry what is held to ``over()``, let it down to ``into()`` in at most ``steps``, let go, and rise.
+        """Carry what is held to ``over()``, let it down to ``into()``, let go, and rise.
 
-        ``aim`` and ``fit`` are the tolerances of the two, in metres and radians. With ``opened`` the hand stays until
-        the fingers are that much wider: they start late, and a pupil who sees neither their target nor that they
-        moved would take the rising hand for one that still carries. With ``thick`` the hand goes on to ``into()``
-        while they open, and rises when they are wider than that.
+        It comes down where it is right to ``aim``, metres sideways and radians, and up again where it is not; so each
+        action follows from where it is, not from what was done before. Given up after ``steps`` on the way down.
+
+        Args:
+            fit: how near to ``into()`` it is let go, in metres and radians.
+            opened: the hand stays until the fingers are that much wider: they start late, and a pupil who sees neither
+                their target nor that they moved would take the rising hand for one that still carries.
+            thick: instead, the hand goes on to ``into()`` while they open, and rises when they are wider than that.
         """
-        if not (yield from self.move(over, CLOSED, bend=bend, tolerance=aim[0], turn_tolerance=aim[1], lost=lost)):
-            return False
-        if not (yield from self.move(into, CLOSED, tolerance=fit[0], turn_tolerance=fit[1], steps=steps, lost=lost)):
+        down = 0
+        for _ in range(CARRIED):
+            low = into()
+            distance, angle = self.error(low)
+            if distance < fit[0] and angle < fit[1]:
+                break
+            astray = max(float(np.hypot(*(low[0] - self.position)[:2])) / aim[0], angle / aim[1])
+            high = np.clip(astray - 1, 0, 1)
+            down += high < 1
+            if lost() or down > steps:
+                return False
+            position, rotation = over()
+            yield self.action((low[0] + high * (position - low[0]), rotation), CLOSED, bend=bend if high == 1 else 0.0)
+        else:
             return False
         if thick:
             return (yield from self.let_go(into, thick))
