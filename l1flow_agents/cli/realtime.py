@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from l1flow_agents.errors import ConfigError
-
-if TYPE_CHECKING:
-    from l1flow_agents.cli.parser import Command
 
 SIMULATED_HZ = 20  # of the data that agents of this library's environments learned from
 
 
-def add_realtime(command: Command) -> None:
+def add_realtime(command: Callable[..., argparse.ArgumentParser]) -> None:
     running = command("run", run_robot, "Let an agent move a robot in real time; exit code 1 if it had to be stopped.")
     running.add_argument("robot", help="environment id of a simulated arm, or module:name of what makes your own")
     running.add_argument("overrides", nargs="*", metavar="setting=value", help="of the robot: camera_delay=0.05")
