@@ -152,6 +152,7 @@ def live(loop: Connection, camera: Connection, data: bytes) -> None:
     setup: ArmSetup = unpacked(data)
     try:
         arm = SimulatedArm(setup.env_id, setup.line, setup.env_kwargs)
+        arm.warm_up()
         loop.send((arm.observation_space, arm.action_space, limits_of(arm.env)))
     except Exception as error:  # whatever a simulator raises
         loop.send(f"{setup.env_id}: {' '.join(str(error).split())}")

@@ -66,6 +66,11 @@ class SimulatedArm:
         self.action_space: spaces.Box = self.env.action_space
         self.behind = 0.0
 
+    def warm_up(self) -> None:
+        """What the first step of a process takes longer for: controllers are compiled, or loaded from their cache."""
+        self.env.reset(seed=0)
+        self.env.step(np.zeros(self.action_space.shape))
+
     def reset(self, seed: int, clock: Clock) -> None:
         """Begin an episode, when the simulator is ready."""
         self.env.reset(seed=seed)
