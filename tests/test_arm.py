@@ -80,6 +80,11 @@ def events(journal: Path) -> list[dict]:
     return [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
 
 
+def resets(journal: Path) -> list[int]:
+    """Which events begin an episode."""
+    return [k for k, one in enumerate(events(journal)) if one["event"] == "reset"]
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 250) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -105,10 +110,11 @@ def killed(robot: ArmProcess, planner: RemotePlanner, victim: int, journal: Path
         ask_for_priority()  # this thread
         told.append(run(robot, planner, 20, 60, plan_hz=20))
 
-    n = len(events(journal))
+    n_before = len(resets(journal))
     thread = threading.Thread(target=drive)
     thread.start()
-    wait_for(lambda: len(events(journal)) > n)  # it was reset
+    wait_for(lambda: len(resets(journal)) > n_before)
+    n = resets(journal)[-1]
     time.sleep(0.5)
     assert thread.is_alive(), told
     at = kill(victim, signal.SIGKILL)
@@ -175,10 +181,11 @@ def test_the_arm_stops_without_its_loop(journal, tmp_path):
 
     def attempts(number: int, dead_man: float) -> Iterator[float]:
         for _ in range(TRIES):
-            n = len(events(journal))
+            n_before = len(resets(journal))
             words = [str(journal), str(dead_man)]
             with subprocess.Popen([sys.executable, str(script), *words], env=env) as loop:
-                wait_for(lambda n=n: len(events(journal)) > n)
+                wait_for(lambda n_before=n_before: len(resets(journal)) > n_before)
+                n = resets(journal)[-1]
                 time.sleep(0.5)
                 at = kill(loop.pid, number)
                 wait_for(lambda n=n: "stopped" in [one["event"] for one in events(journal)[n:]])
