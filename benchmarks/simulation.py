@@ -213,7 +213,7 @@ def shares_of_a_step(env_id: str, rounds: int) -> dict[str, float]:
 
     env = made(env_id)
     env.reset(seed=0)
-    control, seconds = env._control_loop._control, dict.fromkeys(PARTS, 0.0)
+    control, seconds = env.control_loop.control, dict.fromkeys(PARTS, 0.0)
     assert isinstance(control, PoseControl)
 
     def timed(owner: Any, name: str, part: str) -> Any:

@@ -242,6 +242,36 @@ def pictures() -> str:
     return markdown_table(head, rows)
 
 
+# ---- robots in real time ------------------------------------------------------------------------------------------
+
+
+def realtime() -> str:
+    """Success, and the mean seconds that it took, by way, environment, rate and method; a column a latency."""
+    lines: list[tuple[str, ...]] = []
+    record = read("realtime")["success"]
+    latencies = sorted({row["latency_s"] for part in record.values() for row in part["rows"]})
+    for env, part in record.items():
+        cells: dict[tuple[str, ...], dict[float, str]] = {}
+        for row in part["rows"]:
+            took = f" ({row['seconds']:.1f} s)" if row["successes"] else ""
+            plan = f"{SIDE_BY_SIDE[row['method']]}, {1e3 * row['planning_s']:.0f} ms"
+            key = (env.removesuffix("-v0"), f"{row['hz']:g}", plan, row["way"])
+            cells.setdefault(key, {})[row["latency_s"]] = f"{row['successes']} of {part['episodes']}{took}"
+        lines += [(*key, *(found.get(one, "") for one in latencies)) for key, found in cells.items()]
+    titles = ["task", "Hz", "planning", "way", *(f"{1e3 * one:.0f} ms" for one in latencies)]
+    rule = ["---"] * len(titles)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [titles, rule, *lines])
+
+
+def deadline(what: str) -> str:
+    found = read("realtime")["deadlines"]
+    return {
+        "minutes": lambda: f"{found['seconds'] / 60:.0f}",
+        "hz": lambda: f"{found['hz']:g}",
+        "late": lambda: f"{found['late_ms']['99.9']:.2f}",
+    }[what]()
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, 200 episodes of an expert", False),
     "pusht agents": lambda: agents_table(PUSHT_AGENTS, "PushT, 206 human demonstrations", True),
@@ -258,16 +288,19 @@ TABLES: dict[str, Callable[[], str]] = {
     "pictures": pictures,
     "simulation": simulation,
     "bits": bits,
+    "realtime": realtime,
 }
 
 
 def figure(name: str) -> str:
-    """A single figure: ``<agent> <what>``, or ``<comparison> <system> <what>``.
+    """A single figure: ``<agent> <what>``, ``<comparison> <system> <what>``, or ``realtime <what>``.
 
     Raises:
         KeyError: there is none of this name.
     """
     file, _, rest = name.partition(" ")
+    if file == "realtime":
+        return deadline(rest)
     if file.startswith("compare_"):
         system, _, what = rest.rpartition(" ")
         return {"score": mean_score, "success": compared_success}[what](compared(file)[system])

@@ -40,6 +40,7 @@ docs/mimicgen
 docs/data
 docs/lerobot
 docs/evaluation
+docs/realtime
 docs/comparison
 docs/wrappers
 ```
@@ -51,6 +52,7 @@ docs/wrappers
 docs/api/agent
 docs/api/training
 docs/api/evaluation
+docs/api/realtime
 docs/api/methods
 docs/api/networks
 docs/api/data

@@ -6,6 +6,7 @@ leaves to it. The 50 observables that robosuite's own ``step`` evaluates after e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import mujoco
@@ -37,10 +38,10 @@ class ControlLoop:
     def __init__(self, inner: Any) -> None:
         self._model, self._data = inner.sim.model._model, inner.sim.data._data
         self._n_substeps = int(inner.control_timestep / inner.model_timestep)
-        self._control: Control = PoseControl(inner) if has_pose_control(inner) else RobosuiteControl(inner)
+        self.control: Control = PoseControl(inner) if has_pose_control(inner) else RobosuiteControl(inner)
 
     def step(self, action: np.ndarray) -> None:
-        model, data, control = self._model, self._data, self._control
+        model, data, control = self._model, self._data, self.control
         mujoco.mj_step1(model, data)
         control.begin(action)
         mujoco.mj_step2(model, data)
@@ -49,6 +50,12 @@ class ControlLoop:
             control.go_on()
             mujoco.mj_step2(model, data)
         mujoco.mj_forward(model, data)  # bodies where the joints now are; changes no later state
+
+    def substep(self, write: Callable[[], None]) -> None:
+        """One step of physics, with the actuators' inputs that ``write`` writes: for who keeps the time himself."""
+        mujoco.mj_step1(self._model, self._data)
+        write()
+        mujoco.mj_step2(self._model, self._data)
 
 
 class RobosuiteControl:

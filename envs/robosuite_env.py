@@ -171,6 +171,13 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             raise ConfigError(f"{self.task.name}: expected reset() before anything else")
         return self._robosuite
 
+    @property
+    def control_loop(self) -> ControlLoop:
+        """What moves the arms within an action; another after each reset, and none before the first (ConfigError)."""
+        _ = self.simulator
+        loop: ControlLoop = self._control_loop
+        return loop
+
     def observe(self) -> dict[str, np.ndarray]:
         """The observation of the present state, such as after `set_state`."""
         observation: dict[str, np.ndarray] = self._sensors.read(objects=self.obs_type != "image")

@@ -134,20 +134,31 @@ class Actor:
         repeated = {key: past.repeat(n, axis=0) for key, past in zip(self.spaces_by_key, history, strict=True)}
         return self._plan(repeated, self.noise(np.full(n, seed), np.arange(n)))
 
-    def plan(self, history: Mapping[str, np.ndarray], noise: np.ndarray) -> np.ndarray:
+    def plan(
+        self,
+        history: Mapping[str, np.ndarray],
+        noise: np.ndarray,
+        settled: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> np.ndarray:
         """Plans from full histories and given noise; what every way of acting comes down to.
 
         Args:
             history: (n, n_obs_steps, *shape) a key, oldest first.
             noise: (n, horizon, action_dim) standard normal.
+            settled: what the plans continue, as real-time chunking does (arXiv 2506.07339): actions shaped as the
+                result, and weights (n, horizon - n_obs_steps + 1) from 1, settled, to 0, free.
 
         Returns:
             (n, horizon - n_obs_steps + 1, action_dim), clipped to the action space; row 0 is the action for now.
         """
-        planner = self._replayed or self.policy
-        where = torch.device("cpu") if self._replayed else self.device  # a recording has buffers of its own
+        recorded = self._replayed if settled is None else None
+        where = torch.device("cpu") if recorded else self.device  # a recording has buffers of its own
         tensors = {key: to_tensor(array, where) for key, array in history.items()}
-        chunk = planner.plan(tensors, to_tensor(noise, where)).cpu().numpy()[:, self.n_obs_steps - 1 :]
+        if recorded:
+            planned = recorded.plan(tensors, to_tensor(noise, where))
+        else:
+            planned = self.policy.plan(tensors, to_tensor(noise, where), self._from_the_past(settled))
+        chunk = planned.cpu().numpy()[:, self.n_obs_steps - 1 :]
         if self.action_space.dtype.kind != "f":
             chunk = chunk.round()
         return chunk.clip(self.action_space.low, self.action_space.high)
@@ -166,6 +177,15 @@ class Actor:
         if not np.isfinite(chunk).all():
             raise ObservationError("the plan is not finite: the observations lie too far from all that was learned")
         return chunk.astype(self.action_space.dtype, copy=False)
+
+    def _from_the_past(self, settled: tuple[np.ndarray, np.ndarray] | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Rows from the first observation on, those before the newest free."""
+        if settled is None:
+            return None
+        actions, weights = (
+            np.pad(array, [(0, 0), (self.n_obs_steps - 1, 0)] + [(0, 0)] * (array.ndim - 2)) for array in settled
+        )
+        return to_tensor(actions, self.device), to_tensor(weights, self.device)
 
     def _noise_of(self, counters: np.ndarray, deterministic: bool) -> np.ndarray:
         if deterministic:

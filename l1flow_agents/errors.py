@@ -29,5 +29,9 @@ class DownloadError(L1FlowError, OSError):
     """A download, or an upload, that did not arrive whole."""
 
 
+class RobotError(L1FlowError, RuntimeError):
+    """A robot, camera or policy that is gone, hangs or was stopped."""
+
+
 class WorkerError(L1FlowError, RuntimeError):
     """A process that died, or an environment that could not even be built in one."""

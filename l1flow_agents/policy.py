@@ -84,15 +84,25 @@ class ChunkPolicy(nn.Module):
         return self.method.loss(self.network, x1, cond, valid)
 
     @torch.inference_mode()
-    def plan(self, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
-        """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped."""
+    def plan(
+        self, observations: Mapping[str, Tensor], noise: Tensor, settled: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Chunks (batch, horizon, action_dim), one for each row of ``noise`` (same shape), not yet clipped.
+
+        Args:
+            settled: actions (batch, horizon, action_dim) that the chunks continue, and weights (batch, horizon).
+        """
         if self._traced.network is not self.network:
             self._traced = TracedNetwork(self.network)
+        network: Network = self._traced
+        if settled is not None:
+            actions, weight = settled
+            network = self.method.imposing(network, self._normalized(ACTION, actions), weight)
         where = noise.device.type
         if torch.is_autocast_enabled(where):  # a caller's; plans are made in float32
             with torch.autocast(where, enabled=False):
-                return self.sampled(self._traced, observations, noise)
-        return self.sampled(self._traced, observations, noise)
+                return self.sampled(network, observations, noise)
+        return self.sampled(network, observations, noise)
 
     def sampled(self, network: Network, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """`plan` by whatever stands for the network."""

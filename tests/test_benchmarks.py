@@ -171,6 +171,14 @@ def test_mimicgen(run, load, monkeypatch, tmp_path):
     assert record["agents"]["Stack_D0-v0"]["n_episodes"] == 1
 
 
+def test_realtime(run, tmp_path):
+    L1FlowAgent("mlp", gym.make("Lift-v0", obs_type="state"), **SMALL).save(tmp_path / "agent")
+    run("realtime", "success", "--smoke", "--agent", tmp_path / "agent", "--json", tmp_path / "out.json")
+    rows = json.loads((tmp_path / "out.json").read_text())["success"]["Lift-v0"]["rows"]
+    assert [row["way"] for row in rows] == ["asynchronous", "sequential"] and all(row["planning_s"] > 0 for row in rows)
+    assert (tmp_path / "out.png").stat().st_size > 1_000
+
+
 def test_bundle(run, load, human_demos, monkeypatch, tmp_path):
     (tmp_path / "agents").mkdir()
     (tmp_path / "results").mkdir()

@@ -26,7 +26,7 @@ from l1flow_agents.envs.robosuite_tasks import Lift
 def test_tasks_are_controlled_by_it(env_id):
     env = env_of(env_id)
     env.reset(seed=0)
-    assert isinstance(env.unwrapped._control_loop._control, PoseControl)
+    assert isinstance(env.unwrapped.control_loop.control, PoseControl)
 
 
 def test_it_is_compiled_once():
@@ -73,7 +73,7 @@ def test_another_controller_is_robosuites_own(arm, dim):
 
     env = Other(obs_type="state")
     env.reset(seed=5)
-    assert isinstance(env._control_loop._control, RobosuiteControl)
+    assert isinstance(env.control_loop.control, RobosuiteControl)
     assert_states_are_robosuites(env, 6)
 
 
@@ -86,7 +86,7 @@ def test_an_environment_with_its_own_way_to_act_keeps_it():
     env.reset(seed=5)
     env.simulator.__class__ = Gentle
     env.reset(seed=5)
-    assert isinstance(env._control_loop._control, RobosuiteControl)
+    assert isinstance(env.control_loop.control, RobosuiteControl)
 
 
 def assert_states_are_robosuites(env: RobosuiteEnv, n_steps: int) -> None:

@@ -24,7 +24,7 @@ LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"acting", "checkpoint"},
     {"card", "exporting", "training"},
     {"agent"},
-    {"evaluation"},
+    {"evaluation", "realtime"},
     {"experiments"},
     {"comparison"},
     {"cli"},

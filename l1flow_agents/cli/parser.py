@@ -15,6 +15,7 @@ from l1flow_agents.cli.demonstrations import (
     run_info,
     run_replay,
 )
+from l1flow_agents.cli.realtime import add_realtime
 from l1flow_agents.cli.score import run_eval, run_export, run_rollout
 from l1flow_agents.cli.train import run_compare, run_distill, run_train, settings_help
 from l1flow_agents.seeds import COLLECTION_SEED, GENERATION_SEED, TEST_SEED
@@ -31,6 +32,7 @@ EXAMPLES = """examples:
   l1flow distill runs/ddpm/agent --method onedp --config pusht-state   one pass from a trained DDPM
   l1flow compare --env PushT-v0 --methods l1flow ddpm l1_regression --seeds 0 1 2
   l1flow export pusht-state -o pusht.onnx        its plan as one file for other programs
+  l1flow run Lift-v0 --agent lift-state --hz 20  move an arm that does not wait
   l1flow info                                    versions, environments, agents
 """
 Run = Callable[[argparse.Namespace], int]
@@ -66,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add_comparison(command)
     add_scoring(command)
     add_export(command)
+    add_realtime(command)
     add_demonstrations(command)
     return top
 

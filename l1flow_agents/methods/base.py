@@ -7,13 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods.row_noise import RowNoise
 from l1flow_agents.names import check_names
 
-__all__ = ["Method", "Network", "RowNoise", "check_sampler_only", "masked_mean"]
+__all__ = ["Method", "Network", "RowNoise", "check_sampler_only", "drawn", "masked_mean"]
 
 Network = Callable[[Tensor, Tensor, Tensor], Tensor]
 """``network(x, t, cond)``: x (batch, horizon, action_dim), t (batch,) in [0, 1], cond (batch, cond_dim)."""
@@ -36,6 +37,7 @@ class Method(nn.Module, ABC):
         betas: of Adam, where the training does not say otherwise.
         dropout: of a student's network, where that has such a setting; None: its teacher's.
         sampler_settings: names of the settings that only `sample` reads; trained weights may be used under others.
+        continues: whether there is `imposing`.
     """
 
     teachers: ClassVar[tuple[str, ...]] = ()
@@ -45,6 +47,7 @@ class Method(nn.Module, ABC):
     betas: ClassVar[tuple[float, float]] = (0.95, 0.999)  # Diffusion Policy's
     dropout: ClassVar[float | None] = None
     sampler_settings: ClassVar[tuple[str, ...]] = ()
+    continues: ClassVar[bool] = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +75,28 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         """Chunks drawn from standard normal noise ``x0``; a deterministic function of its arguments."""
+
+    def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
+        """A network for `sample` that continues a chunk: its end points are drawn to what is known, as `drawn` says.
+
+        Args:
+            known: (batch, horizon, action_dim), the chunk as far as it is settled.
+            weight: (batch, horizon) in [0, 1]; where it is 1 the drawn chunk is ``known``.
+
+        Raises:
+            ConfigError: this method draws every chunk for itself.
+        """
+        raise ConfigError(f"{type(self).__name__} cannot continue a chunk; `continues` says which methods can")
+
+
+def drawn(end: Tensor, known: Tensor, weight: Tensor, t: Tensor) -> Tensor:
+    """An end point as `Method.imposing` has it, at times ``t`` (batch,) from 0, noise, to 1.
+
+    What is settled is imposed at every evaluation. What merely lies near, with a weight below 1, is drawn to while the
+    mode is decided, and from t = 0.5 on the network says how it goes on: an average of two plans is no plan.
+    """
+    near = torch.where(t[:, None] < 0.5, weight, (weight == 1).to(weight.dtype))
+    return torch.lerp(end, known, near[..., None])
 
 
 def masked_mean(error: Tensor, valid: Tensor) -> Tensor:

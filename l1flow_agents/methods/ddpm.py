@@ -14,7 +14,7 @@ from torch import Tensor
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
-from l1flow_agents.methods.base import Method, Network, RowNoise, masked_mean
+from l1flow_agents.methods.base import Method, Network, RowNoise, drawn, masked_mean
 
 N_LEVELS = 100  # of noise
 LARGEST_BETA = 0.999
@@ -32,6 +32,7 @@ class DDPM(Method):
     """
 
     sampler_settings = ("sampler", "n_steps")
+    continues = True
     kept: Tensor
 
     def __init__(self, *, sampler: str = "ddpm", n_steps: Few = 10) -> None:
@@ -77,6 +78,15 @@ class DDPM(Method):
                 x = math.sqrt(before) * beta / (1 - now) * x1 + math.sqrt(1 - beta) * (1 - before) / (1 - now) * x
                 x = x + math.sqrt(beta * (1 - before) / (1 - now)) * fresh[level]
         return x
+
+    def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
+        def imposed(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            level = (t * N_LEVELS).round().long()
+            x1 = self.clean(x, network(x, t, cond), level).clamp(-1, 1)
+            kept = self.kept[level][:, None, None]
+            return (x - kept.sqrt() * drawn(x1, known, weight, 1 - t)) / (1 - kept).sqrt()
+
+        return imposed
 
 
 def squared_cosine() -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few
-from l1flow_agents.methods.base import Method, Network, masked_mean
+from l1flow_agents.methods.base import Method, Network, drawn, masked_mean
 
 LATEST = 0.999  # training times end here; there is nothing left to do at 1 (published code)
 
@@ -23,6 +23,7 @@ class FlowMatching(Method):
     """
 
     sampler_settings = ("n_steps",)
+    continues = True
 
     def __init__(self, *, n_steps: Few = 10) -> None:
         super().__init__()
@@ -49,3 +50,10 @@ class FlowMatching(Method):
         for k in range(self.n_steps):
             x = x + network(x, x.new_full((x.shape[0],), k / self.n_steps), cond) / self.n_steps
         return x
+
+    def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
+        def imposed(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            left = (1 - t)[:, None, None]
+            return (drawn(x + left * network(x, t, cond), known, weight, t) - x) / left
+
+        return imposed

@@ -8,7 +8,7 @@ from torch import Tensor
 from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few, Positive
-from l1flow_agents.methods.base import Method, Network, masked_mean
+from l1flow_agents.methods.base import Method, Network, drawn, masked_mean
 
 VELOCITY_FLOOR = 0.05  # smallest 1 - t by which a velocity error is divided (published code)
 UNIFORM_SHARE = 0.01  # of the "mixed" times (published code)
@@ -32,6 +32,7 @@ class L1Flow(Method):
     """
 
     sampler_settings = ("sampler", "t_mid", "n_steps")
+    continues = True
 
     def __init__(
         self,
@@ -88,6 +89,9 @@ class L1Flow(Method):
             return self._euler(network, x0, cond)
         x_mid = torch.lerp(x0, network(x0, x0.new_zeros(x0.shape[0]), cond), self.t_mid)
         return network(x_mid, x0.new_full((x0.shape[0],), self.t_mid), cond)
+
+    def imposing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
+        return lambda x, t, cond: drawn(network(x, t, cond), known, weight, t)
 
     def _euler(self, network: Network, x: Tensor, cond: Tensor) -> Tensor:
         for k in range(self.n_steps):
