@@ -12,14 +12,13 @@ PEG_HALF = 0.1  # of its height
 
 
 class SquareExpert(square.SquareExpert):
-    """The least turning, without arcs."""
+    """Without arcs."""
 
     layout = LAYOUTS["Square_D0-v0"]
-    speeds, noise, likely = (0.6, 0.9), 0.05, 1.0
+    speeds, noise = (0.6, 0.9), 0.05
 
     def draw(self) -> None:
-        self.offset, self.bends = np.array([0.004, 0.0, 0.0]), (0.0, 0.0)
-        self.slope, self.carry = 1.5, 0.045
+        self.bends = (0.0, 0.0)
 
 
 class MovedPegExpert(SquareExpert):
