@@ -65,12 +65,12 @@ class SquareExpert(WaypointExpert):
         return position, downward(yaw_of(self.nut_rotation) + self.hand_turn)
 
     def over(self) -> Pose:
-        """The nut above the peg; sideways only as far as it has been lifted. Down where the peg is in it already."""
-        if self.nut[2] < self.peg[2] - 0.005 and np.hypot(*(self.peg - self.nut)[:2]) < 0.015:
+        """The nut above the peg, or on the way there: low while it is far, for a straight arm does not come back."""
+        away = float(np.hypot(*(self.peg - self.nut)[:2]))
+        if away < 0.015 and self.nut[2] < self.peg[2] - 0.005:  # the peg is in it already
             return self.onto()
-        goal = self.peg + CARRY * UP
-        near = np.hypot(*(self.peg - self.nut)[:2]) < 0.12
-        lifted = np.clip((self.nut[2] - (0.96 if near else 0.86)) / 0.03, 0, 1)
+        goal = self.peg + (CARRY - 0.1 * np.clip((away - 0.1) / 0.1, 0, 1)) * UP
+        lifted = np.clip((self.nut[2] - goal[2] + 0.035) / 0.03, 0, 1)
         return self.hold(self.nut + (goal - self.nut) * [lifted, lifted, 1])
 
     def onto(self) -> Pose:
