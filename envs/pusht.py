@@ -29,7 +29,8 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
     ``state`` (5,) float32: agent x, y, block x, y in pixels, block angle in [0, 2 pi] radians. ``obs_type`` chooses:
     ``image`` (image + agent_pos, the default), ``state`` (draws nothing) or ``image_state`` (all three).
 
-    **Actions**: where the finger shall go, (2,) float32 pixels in 0..512, tracked by a PD controller for 0.1 s.
+    **Actions**: where the finger shall go, (2,) float32 pixels in 0..512 (else clipped), tracked by a PD controller for
+    0.1 s.
 
     **Reward**: coverage of the mark / 0.95, at most 1. An episode is ``terminated`` when coverage exceeds 0.95 and
     truncated after 300 steps. ``info``: ``is_success``, ``coverage``, and ``score``, the highest reward so far, whose
@@ -86,7 +87,7 @@ class PushT(gym.Env[dict[str, np.ndarray], np.ndarray]):
         action = np.asarray(action)
         if action.shape != (2,) or action.dtype.kind not in "fiu" or not np.isfinite(action).all():
             raise ConfigError(f"PushT: expected a finite action of shape (2,), got {action.tolist()}")
-        state, reward, success, _, info = self._simulator.step(action)
+        state, reward, success, _, info = self._simulator.step(np.clip(action, 0, WINDOW))
         # the simulator adds two areas in an order that changes from run to run, so the last bit does too
         reward, success = round(float(reward), 12), bool(success)
         self._score = max(self._score, reward)

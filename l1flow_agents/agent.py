@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -24,7 +27,7 @@ from l1flow_agents.device import pick_device
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
-from l1flow_agents.files import output_path
+from l1flow_agents.files import SoleWriter, output_path
 from l1flow_agents.kinds import Count
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
@@ -248,6 +251,18 @@ class ChunkAgent(Actor):
             raise ConfigError(f"training: expected Episodes, such as open_dataset(path) gives, got {shown(dataset)}")
         watcher = as_callback(callback)
         path = None if run_dir is None else output_path(run_dir, folder=True)
+        with SoleWriter(path) if path else nullcontext():
+            return self._learn(dataset, total_steps, watcher, progress_bar, path, config)
+
+    def _learn(
+        self,
+        dataset: Episodes,
+        total_steps: int,
+        watcher: BaseCallback,
+        progress_bar: bool,
+        path: Path | None,
+        config: TrainingConfig,
+    ) -> ChunkAgent:
         earlier = newest_record(path).get("precision") if path else None
         precision, why = decide(config.precision, self.device, earlier)
         config = replace(config, precision=precision)

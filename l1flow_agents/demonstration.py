@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,17 @@ class Demonstration:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    def after(self, n_steps: int) -> Demonstration | None:
+        """What follows on the first ``n_steps``; None where nothing does."""
+        if n_steps >= len(self):
+            return None
+        own = {name: getattr(self, name)[n_steps:] for name in TYPES}
+        past, future = (
+            {key: np.asarray(array)[n_steps:] for key, array in by_key.items()}
+            for by_key in (self.observations, self.next_observations)
+        )
+        return replace(self, observations=past, next_observations=future, **own)
 
     def steps(self) -> dict[str, np.ndarray]:
         """All that has a row a step, by its path in robomimic's files."""

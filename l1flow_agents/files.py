@@ -11,9 +11,12 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.names import shown
@@ -117,6 +120,34 @@ def replaced_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+class SoleWriter:
+    """Held from its making to `release` by the one process that writes at ``path``, a file or a folder.
+
+    It lives in the system's folder of temporary files, so that nothing is left beside what is written; a process that
+    is killed lets go of it. Other machines that see the same disk are not kept out.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        key = sha256(f"{Path.home()}\n{path.absolute()}".encode()).hexdigest()[:16]
+        self._lock = FileLock(Path(tempfile.gettempdir()) / f"l1flow-{key}.lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise ConfigError(f"{path}: another process is writing there; wait for it or choose another path") from None
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> SoleWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
 
 def old_name(path: Path) -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from itertools import count, islice
 from pathlib import Path
 
+import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
@@ -84,6 +86,42 @@ def test_an_expert_that_never_succeeds(tmp_path, monkeypatch, capsys):
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("l1flow")]
     assert errors == ["l1flow: error: Lift-v0: the expert failed in all of 1 episodes"]
     assert os.listdir(tmp_path) == []
+
+
+def test_corrections_begin_where_the_expert_takes_over(whole, make_agent, tmp_path, capsys):
+    """They are appended, continue from states that the agent got into, and do not depend on the workers."""
+    env = gym.make("Lift-v0", obs_type="state")
+    agent = make_agent(space=env.observation_space, action_space=env.action_space)
+    agent.save(tmp_path / "agent")
+    written = []
+    for n_workers in ("1", "2"):
+        output = tmp_path / f"lift{n_workers}.hdf5"
+        shutil.copyfile(whole, output)
+        argv = ["collect", "--env", "Lift-v0", "-n", "5", "-o", str(output), "--workers", n_workers]
+        assert main([*argv, "--agent", str(tmp_path / "agent")]) == 0
+        written.append(contents(output))
+    assert written[0] == written[1]
+    assert "5 demonstrations; rate of the new ones" in capsys.readouterr().out
+    with h5py.File(output) as file:
+        demos = [file[f"data/demo_{k}"] for k in range(5)]
+        assert ["taken_over" in demo.attrs for demo in demos] == [False] * 3 + [True] * 2
+        for demo in demos[3:]:
+            seed = int(demo.attrs["seed"])
+            state, (seen, _) = agent.initial_state(1, np.array([seed])), env.reset(seed=seed)
+            for _ in range(int(demo.attrs["taken_over"])):
+                action, state = agent.predict(seen, state)
+                seen, *_ = env.step(action)
+            assert np.array_equal(demo["obs/object"][0], seen["object"])
+            assert demo["dones"][-1] and len(demo["actions"]) == len(demo["states"])
+    env.close()
+
+
+def test_an_agent_that_cannot_act_there(whole, make_agent, tmp_path, capsys):
+    make_agent().save(tmp_path / "agent")
+    argv = ["collect", "--env", "Lift-v0", "-n", "3", "-o", str(tmp_path / "x.hdf5"), "--workers", "1"]
+    assert main([*argv, "--agent", str(tmp_path / "agent")]) == 2
+    assert "but the environment offers only ['object'," in capsys.readouterr().err
+    assert not (tmp_path / "x.hdf5").exists()
 
 
 @pytest.mark.parametrize(

@@ -300,3 +300,12 @@ def test_an_action_is_two_finite_numbers(action):
     with pytest.raises(ConfigError, match=r"expected a finite action of shape \(2,\)"):
         env.step(action)
     env.step([100, 100])
+
+
+def test_an_action_beyond_the_window_is_clipped():
+    states = []
+    for action in ([1e30, -1e30], [512, 0]):
+        env = push_t()
+        env.reset(seed=0)
+        states.append([env.step(action)[0]["state"] for _ in range(5)])
+    assert np.array_equal(*states)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,31 @@ def test_a_file_that_cannot_be_written(tmp_path, monkeypatch, path):
 def test_asking_whether_a_path_can_be_written_leaves_nothing(tmp_path):
     assert output_path(tmp_path / "new" / "agent", folder=True) == tmp_path / "new" / "agent"
     assert output_path(tmp_path, folder=True) == tmp_path and names(tmp_path) == []
+
+
+def test_one_process_at_a_time_writes_a_run_or_a_file(tmp_path, make_agent, make_episodes):
+    """The other is told, and touches nothing; one that was killed is in nobody's way."""
+    run_dir, file = tmp_path / "run", tmp_path / "lift.hdf5"
+    code = (
+        "import sys, time; from pathlib import Path; from l1flow_agents.files import SoleWriter\n"
+        "held = [SoleWriter(Path(path)) for path in sys.argv[1:]]; print(flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code, str(run_dir), str(file)], stdout=subprocess.PIPE)
+    other.stdout.readline()
+
+    def learn():
+        make_agent().learn(make_episodes(), 2, run_dir=run_dir, batch_size=4)
+
+    def write():
+        RobomimicWriter(file, {}).close()
+
+    for work, path in ((learn, run_dir), (write, file)):
+        with pytest.raises(ConfigError, match=f"^{path}: another process is writing there"):
+            work()
+    assert not list(tmp_path.iterdir())
+    other.kill()
+    other.wait()
+    learn()
+    write()
+    write()
+    assert (run_dir / "progress.csv").exists()

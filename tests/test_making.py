@@ -123,6 +123,22 @@ def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty
     assert read_experiment("runs/stack_d1-state/experiment.yaml").data.n_sources == 1
 
 
+def test_mistakes_of_a_first_agent_are_corrected(one_core, empty, capsys):
+    """The expert's demonstrations, an agent that learns them, and what the expert does where it takes over."""
+    pytest.importorskip("robosuite", reason="the simulator of this task is not installed")
+    argv = ["train", "lift-state", "data.episodes=3", "data.corrections=1", *TINY]
+    assert main(argv) == 0
+    said = capsys.readouterr().err
+    assert "lift_first.hdf5: 2 demonstrations of the expert" in said
+    assert "lift.hdf5: with 1 in which the expert takes over from it" in said
+    assert {path.name for path in empty.iterdir()} == {"lift_first.hdf5", "lift_first_agent", "lift.hdf5", "runs"}
+    assert L1FlowAgent.load(empty / "lift_first_agent" / "agent").provenance.training["dataset"]["episodes"] == 2
+    assert L1FlowAgent.load("runs/lift-state/agent").provenance.training["dataset"]["episodes"] == 3
+    Path("lift.hdf5").unlink()
+    assert main([*argv, "data.corrections=3"]) == 2
+    assert "expected fewer than data.episodes" in capsys.readouterr().err
+
+
 def test_killed_and_run_again_it_continues(one_core, empty):
     pytest.importorskip("robosuite", reason="the simulator of this task is not installed")
     from test_replay import contents, left_behind, wait_for

@@ -508,6 +508,7 @@ def test_another_environment_is_refused(target, closed):
     writer = fill(RobomimicWriter(target, NEW), 1)
     if closed:
         writer.close()
+    del writer
     with pytest.raises(DatasetError, match=r"lift.hdf5.*env_args: .*expected env_version None, found '1.5.1'"):
         RobomimicWriter(target, OLD)
 

@@ -119,7 +119,8 @@ def attempt(config: dict[str, Any], folder: Path) -> str:
     file = folder / "wrong.yaml"
     file.write_text(yaml.safe_dump(config))
     with (
-        mock.patch.multiple("l1flow_agents.experiments.run", open_dataset=mock.DEFAULT, dataset_of=mock.DEFAULT),
+        mock.patch("l1flow_agents.experiments.learning.open_dataset"),
+        mock.patch("l1flow_agents.experiments.run.dataset_of"),
         mock.patch.multiple(L1FlowAgent, learn=mock.DEFAULT, save=mock.DEFAULT),
     ):
         try:

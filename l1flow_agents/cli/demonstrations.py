@@ -10,6 +10,11 @@ import yaml
 def run_collect(arguments: argparse.Namespace) -> int:
     from l1flow_agents.demonstrations.collection import collect
 
+    novice = None
+    if arguments.agent is not None:
+        from l1flow_agents.experiments.corrections import novice_of
+
+        novice = novice_of(arguments.agent)
     done = collect(
         arguments.env,
         arguments.demos,
@@ -18,8 +23,10 @@ def run_collect(arguments: argparse.Namespace) -> int:
         arguments.seed,
         progress_bar=True,
         cluster=arguments.cluster,
+        novice=novice,
     )
-    print(f"{arguments.output}: {done.n_demos} demonstrations; the expert's success rate {done}")
+    rate = "the expert's success rate" if novice is None else "rate of the new ones, which the agent had yet to solve,"
+    print(f"{arguments.output}: {done.n_demos} demonstrations; {rate} {done}")
     return 0
 
 

@@ -167,6 +167,9 @@ def add_demonstrations(command: Command) -> None:
     collect.add_argument("-n", "--demos", type=positive, default=200, help="default: %(default)s")
     collect.add_argument("-o", "--output", required=True, help="robomimic file, such as square.hdf5")
     collect.add_argument(
+        "--agent", help="acts first, and the expert takes over at a random step: corrections of this agent's mistakes"
+    )
+    collect.add_argument(
         "--seed", type=int, default=COLLECTION_SEED, help="of the first episode (default: %(default)s)"
     )
 

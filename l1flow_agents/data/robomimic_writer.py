@@ -16,7 +16,7 @@ from l1flow_agents.data import hdf5
 from l1flow_agents.data.robomimic_hdf5 import RawDemo, demo_names, read_demo, read_env_args
 from l1flow_agents.demonstration import Demonstration, flat
 from l1flow_agents.errors import DatasetError
-from l1flow_agents.files import output_path, replacing, sync
+from l1flow_agents.files import SoleWriter, output_path, replacing, sync
 
 
 class RobomimicWriter:
@@ -26,7 +26,7 @@ class RobomimicWriter:
     demonstration is first a whole file of its own, ``<path>.parts/demo_<number>.hdf5`` (readable as it is), and
     `close` merges these into a copy of ``path`` that takes its place. Every file is written under a temporary name,
     synced and renamed. A new writer on the same path, closed or killed, continues after the last one; ``len(writer)``
-    says how many demonstrations there are. One writer at a time.
+    says how many demonstrations there are. One writer at a time: another process's is refused (ConfigError).
 
     Args:
         path: the ``.hdf5`` file; it appears, or changes, on `close`.
@@ -54,6 +54,15 @@ class RobomimicWriter:
         self.parts = self.path.with_name(self.path.name + ".parts")
         self._env_args = json.dumps(env_args, indent=4)
         self._layout: dict[str, tuple] | None = None
+        self._sole = SoleWriter(self.path)
+        try:
+            self._take_up()
+        except BaseException:
+            self._sole.release()
+            raise
+
+    def _take_up(self) -> None:
+        """Find what is there to be continued."""
         merged = demo_names(self.path) if self.path.exists() else []
         self._first = _number(merged[-1]) + 1 if merged else 0  # number of the first part that is not merged
         numbers = sorted(_number(part.stem) for part in self.parts.glob("demo_*.hdf5"))
@@ -130,6 +139,7 @@ class RobomimicWriter:
         shutil.rmtree(self.parts, ignore_errors=True)
         self._first += self._n_parts
         self._n_merged, self._n_parts = len(self), 0
+        self._sole.release()
 
     def _where(self, index: int) -> tuple[Path, str]:
         number = self._first - self._n_merged + index

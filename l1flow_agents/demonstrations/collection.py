@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -23,10 +23,19 @@ from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.parallel import Worker, in_order_by
 from l1flow_agents.seeds import COLLECTION_SEED
 
+UNLIMITED = 500  # steps of an episode without a limit of its own, for what depends on that
 HOPELESS = 50  # episodes without any success before a collection gives up
+
+TAKEN_OVER = 0.4  # of an episode's step limit: the expert takes over from an agent before that
 
 Run = Callable[[int], Demonstration | None]
 """The episode that starts from a seed; None if it failed."""
+
+Policy = Callable[[Any], np.ndarray]
+"""The action for an observation."""
+
+Novice = Callable[[gym.Env], Callable[[int], Policy]]
+"""Called with the environment, once a process: gives what acts in the episode of a seed."""
 
 
 class Collected(NamedTuple):
@@ -51,6 +60,7 @@ def collect(
     seed: int = COLLECTION_SEED,
     progress_bar: bool = False,
     cluster: str | None = None,
+    novice: Novice | None = None,
 ) -> Collected:
     """Let the expert of ``env_id`` act until ``output`` holds ``n_demos`` successful episodes.
 
@@ -59,6 +69,9 @@ def collect(
 
     Args:
         n_workers, cluster: processes here, or the address of a Ray cluster, all of whose cores work (`in_order`).
+        novice: acts until a random step of every episode, then the expert takes over, and the demonstration is what
+            follows: a correction, from states that an agent gets into and the expert alone does not (DAgger by
+            takeover; Ross et al. 2011, Kelly et al. 2019). An episode that the novice solves before is left out.
 
     Raises:
         ConfigError: no such environment, expert or cluster. WorkerError: a process died.
@@ -69,7 +82,7 @@ def collect(
     with closing(make_env(env_id)) as env:
         described = env_args_of(env, env_id)
     with RobomimicWriter(output, described) as writer:
-        run = partial(expert, env_id)
+        run = partial(expert, env_id, novice)
         return fill(writer, run, n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert", cluster)
 
 
@@ -126,13 +139,20 @@ def _next_seed(writer: RobomimicWriter, first: int) -> int:
 
 
 @contextmanager
-def expert(env_id: str) -> Iterator[Run]:
+def expert(env_id: str, novice: Novice | None = None) -> Iterator[Run]:
     """Runs the expert's episodes, in one environment: building a simulator takes longer than an episode."""
     with closing(make_env(env_id)) as env:
-        yield partial(run_expert, env, find_spec(env_id).id)
+        yield partial(run_expert, env, find_spec(env_id).id, novice(env) if novice else None)
 
 
-def run_expert(env: gym.Env, env_id: str, seed: int) -> Demonstration | None:
+def run_expert(env: gym.Env, env_id: str, acting: Callable[[int], Policy] | None, seed: int) -> Demonstration | None:
     """The expert's episode from ``reset(seed=seed)``; None if it failed."""
-    rng = np.random.default_rng([seed, 1])  # a stream of its own, not the environment's
-    return record_episode(env, make_expert(env_id, rng).act, seed)
+    expert = make_expert(env_id, np.random.default_rng([seed, 1]))  # a stream of its own, not the environment's
+    if acting is None:
+        return record_episode(env, expert.act, seed)
+    limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNLIMITED
+    n_steps = int(np.random.default_rng([seed, 2]).integers(1, max(2, int(TAKEN_OVER * limit))))
+    left, agent = count(-n_steps), acting(seed)
+    demo = record_episode(env, lambda seen: agent(seen) if next(left) < 0 else expert.act(seen), seed)
+    corrected = demo and demo.after(n_steps)
+    return corrected and replace(corrected, attributes={**corrected.attributes, "taken_over": n_steps})

@@ -1,8 +1,9 @@
 """A training described by one YAML file, such as those of `l1flow_agents.configs`."""
 
 from l1flow_agents.experiments.experiment import DataSettings, EvaluationSettings, Experiment, TrainingSettings
+from l1flow_agents.experiments.learning import new_agent
 from l1flow_agents.experiments.reading import read_experiment
-from l1flow_agents.experiments.run import new_agent, run_experiment
+from l1flow_agents.experiments.run import run_experiment
 from l1flow_agents.zoo import config_names
 
 __all__ = [

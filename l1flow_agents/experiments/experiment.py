@@ -62,6 +62,8 @@ class DataSettings:
     """Environment in which the expert makes those to generate from, such as Square_D1-v0."""
     n_sources: Count = 40
     """Of these."""
+    corrections: Whole = 0
+    """So many of the episodes begin where the expert takes over from a first agent, which learned the others."""
     task: Text | None = None
     """Task file of the generation, or the name of one of the package (default: what the task says itself)."""
 

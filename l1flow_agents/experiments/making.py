@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +17,10 @@ from l1flow_agents.demonstrations.generation import generate, read_task_spec
 from l1flow_agents.demonstrations.observing import add_observations
 from l1flow_agents.envs import find_spec, is_ours, plain_id
 from l1flow_agents.errors import ConfigError, DatasetError
+from l1flow_agents.experiments.corrections import novice_of
 from l1flow_agents.experiments.experiment import DataSettings, Experiment
+from l1flow_agents.experiments.learning import learn, new_agent
+from l1flow_agents.files import replacing
 
 MADE = (".hdf5", ".h5")
 OBSERVED = ("obs_type", "cameras", "image_size", "render_quality")  # what the states of a file can be observed with
@@ -88,7 +93,7 @@ def missing_steps(experiment: Experiment, data: DataSettings, progress_bar: bool
 
 
 def all_steps(experiment: Experiment, data: DataSettings, progress_bar: bool) -> list[Step]:
-    """Sources, demonstrations, pictures: the files from the first to ``dataset``."""
+    """Sources, demonstrations, a first agent and its corrections, pictures: the files from the first to ``dataset``."""
     path, env_id = Path(experiment.dataset), experiment.env
     kinds = {"obs_type": "image"} if is_ours(find_spec(env_id)) else {}  # what those show unless told otherwise
     observed = {**kinds, **{key: value for key, value in experiment.env_kwargs.items() if key in OBSERVED}}
@@ -104,7 +109,9 @@ def all_steps(experiment: Experiment, data: DataSettings, progress_bar: bool) ->
         text = f"{n_demos} demonstrations of the expert in {actor}"
         return Step(output, text, lambda part: collect(actor, n_demos, part, **how), n_demos * _limit(actor) * EXPERT)
 
-    if data.source is None:
+    if data.corrections:
+        steps = _corrected(experiment, data, states, in_pictures, progress_bar)
+    elif data.source is None:
         steps = [expert(states, env_id, data.episodes)]
     else:
         if data.task is not None:
@@ -126,6 +133,39 @@ def all_steps(experiment: Experiment, data: DataSettings, progress_bar: bool) ->
         seconds = data.episodes * _limit(env_id) * PICTURES
         steps.append(Step(path, text, lambda part: add_observations(states, part, **observed, **how), seconds))
     return steps
+
+
+def _corrected(
+    experiment: Experiment, data: DataSettings, path: Path, in_pictures: bool, progress_bar: bool
+) -> list[Step]:
+    """Demonstrations from which a first agent learns, this agent, and the same with its mistakes corrected."""
+    n_first = data.episodes - data.corrections
+    if in_pictures or n_first < 1:
+        raise ConfigError(
+            "data.corrections: expected fewer than data.episodes, and observations of states; got "
+            f"{data.corrections} of {data.episodes}, {'pictures' if in_pictures else 'states'}"
+        )
+    first = path.with_name(f"{path.stem}_first{path.suffix}")
+    folder = path.with_name(f"{path.stem}_first_agent")
+    alone = replace(data, episodes=n_first, corrections=0)
+    before = replace(experiment, dataset=str(first), data=alone, evaluation=None)
+
+    def train(part: Path) -> None:
+        learn(new_agent(before), before, first, part, progress_bar)
+
+    def correct(part: Path) -> None:
+        if not part.exists():
+            with replacing(part) as scratch:
+                shutil.copyfile(first, scratch)
+        novice = novice_of(folder / "agent")
+        collect(experiment.env, data.episodes, part, _cores(), progress_bar=progress_bar, novice=novice)
+
+    seconds = _limit(experiment.env) * EXPERT
+    return [
+        *all_steps(before, alone, progress_bar),
+        Step(folder, f"an agent that learns them in {experiment.training.total_steps} steps", train, 0),
+        Step(path, f"with {data.corrections} in which the expert takes over from it", correct, data.episodes * seconds),
+    ]
 
 
 def file_name(env_id: str, more: str = "") -> str:
