@@ -58,7 +58,7 @@ class MovedPegExpert(SquareExpert):
         handle = self.nut_rotation.apply([1.0, 0.0, 0.0])
         outwards = handle[:2] @ unit((self.nut - SHOULDER)[:2])
         far = beyond_reach(self.nut + self.nut_rotation.apply(HANDLE), np.zeros(3))
-        return LEAN * float(np.clip((far + 0.06) / 0.1, 0, 1) * outwards)
+        return LEAN * float(np.clip((far + 0.07) / 0.1, 0, 1) * np.clip(2 * outwards, -1, 1))
 
     def grasp(self) -> Pose:
         position, rotation = super().grasp()
