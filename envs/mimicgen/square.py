@@ -123,6 +123,6 @@ class Square_D1(MimicGen):
 
 
 class Square_D2(MimicGen):
-    """Nut onto the peg, both anywhere and turned anyhow; the peg's turn is observed only with ``extras=["peg1_quat"]``."""
+    """Nut onto the peg, both anywhere and turned anyhow; the peg's turn is observed only as an extra, ``peg1_quat``."""
 
     scene = MovedPegScene

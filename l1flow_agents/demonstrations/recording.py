@@ -25,7 +25,9 @@ def make_env(env_id: str, extras: Sequence[str] = ()) -> gym.Env:
     creator: Any = find_spec(env_id).entry_point
     creator = load_env_creator(creator) if isinstance(creator, str) else creator
     kwargs: dict[str, Any] = {"obs_type": "state"} if "obs_type" in signature(creator).parameters else {}
-    return gym.make(env_id, **kwargs, **({"extras": list(extras)} if extras else {}))
+    if extras:
+        kwargs["extras"] = list(extras)
+    return gym.make(env_id, **kwargs)
 
 
 def env_args_of(env: gym.Env, env_id: str) -> dict[str, Any]:

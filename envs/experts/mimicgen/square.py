@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts import square
 from l1flow_agents.envs.experts.square import HANDLE, WRIST
-from l1flow_agents.envs.experts.waypoints import UP, Pose, downward, turns, yaw_of
+from l1flow_agents.envs.experts.waypoints import UP, Pose, turns, yaw_of
 from l1flow_agents.layouts import LAYOUTS, Layout
 
 PEG_HALF = 0.1  # of its height
@@ -25,7 +25,7 @@ class SquareExpert(square.SquareExpert):
     speeds, noise = (0.6, 0.9), 0.05
 
     def draw(self) -> None:
-        self.bends = (0.0, 0.0)
+        self.bends = np.zeros(2)
 
 
 class MovedPegExpert(SquareExpert):
@@ -88,7 +88,10 @@ class MovedPegExpert(SquareExpert):
 
 
 def beyond_reach(fingertips: np.ndarray, lean: np.ndarray) -> float:
-    """Metres by which the wrist is too far from the shoulder, below 0 within reach; ``lean``: the fingers', sideways."""
+    """Metres by which the wrist is too far from the shoulder, below 0 within reach.
+
+    ``lean``: how far the fingers point sideways, (3,).
+    """
     outwards = np.append(unit((fingertips - SHOULDER)[:2]), 0.0)
     wrist = fingertips - HAND * unit(lean - UP) - ACROSS * outwards
     return float(np.linalg.norm(wrist - SHOULDER)) - REACH
