@@ -6,15 +6,15 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts import square
-from l1flow_agents.envs.experts.square import HANDLE, WRIST
+from l1flow_agents.envs.experts.square import CARRY, HANDLE, WRIST
 from l1flow_agents.envs.experts.waypoints import UP, Pose, turns, yaw_of
 from l1flow_agents.layouts import LAYOUTS, Layout
 
 PEG_HALF = 0.1  # of its height
 SHOULDER = np.array([-0.56, 0.0, 1.245])
-# metres: from the wrist to the fingertips, along the fingers and across them; how far the wrist gets from the shoulder
-HAND, ACROSS, REACH = 0.21, 0.088, 0.69
-LEAN = 0.5  # radians at most
+# metres: from the wrist to the fingertips, along the fingers and across them; how near and far the shoulder the wrist gets
+HAND, ACROSS, NEAR, REACH = 0.21, 0.088, 0.3, 0.69
+LEAN, LEAN_ACROSS = 0.5, 0.12  # radians at most
 BENT, STRETCH = 0.66, 0.3  # metres from the robot to a hand that turns, and how much farther it goes at all
 
 
@@ -49,25 +49,29 @@ class MovedPegExpert(SquareExpert):
             for turn in turns(self.peg_turn - yaw, np.pi / 2, -0.75 * np.pi, 0.75 * np.pi):
                 if WRIST[0] < hand + turn < WRIST[1]:
                     level = Rotation.from_euler("z", yaw + turn)
-                    beyond = beyond_reach(self.peg + level.apply(HANDLE), self.lean() * level.apply([1.0, 0.0, 0.0]))
-                    ways.append((abs(hand - now) + abs(turn) + 20 * beyond, hand - yaw, yaw + turn))
+                    lean = Rotation.from_euler("z", turn).apply(self.lean())
+                    beyond = beyond_reach(self.peg + CARRY * UP + level.apply(HANDLE), lean)
+                    beyond = max(beyond, NEAR - REACH - beyond)
+                    ways.append((abs(hand - now) + abs(turn) + 60 * max(beyond, -0.02), hand - yaw, yaw + turn))
         _, self.hand_turn, self.peg_yaw = min(ways)
 
-    def lean(self) -> float:
-        """By how much the fingers point towards the end of the handle, for the wrist to reach it; radians."""
+    def lean(self) -> np.ndarray:
+        """How far the fingers point outwards for the wrist to reach the handle, (3,) horizontal: more along it."""
+        outwards = np.append(unit((self.nut - SHOULDER)[:2]), 0.0)
         handle = self.nut_rotation.apply([1.0, 0.0, 0.0])
-        outwards = handle[:2] @ unit((self.nut - SHOULDER)[:2])
+        side = np.cross(UP, handle)
         far = beyond_reach(self.nut + self.nut_rotation.apply(HANDLE), np.zeros(3))
-        return LEAN * float(np.clip((far + 0.07) / 0.1, 0, 1) * np.clip(2 * outwards, -1, 1))
+        lean = LEAN * np.clip(2 * outwards @ handle, -1, 1) * handle + LEAN_ACROSS * (outwards @ side) * side
+        return np.asarray(lean * np.clip((far + 0.07) / 0.1, 0, 1))
 
     def grasp(self) -> Pose:
         position, rotation = super().grasp()
         # a little too near: the fingers are far enough apart, and pull it in
         nearer = np.clip((beyond_reach(position, np.zeros(3)) + 0.02) / 0.04, 0, 1) * 0.012
         position[:2] -= nearer * unit((position - SHOULDER)[:2])
-        lean, handle = self.lean(), self.nut_rotation.apply([1.0, 0.0, 0.0])
-        leaning = Rotation.from_rotvec(lean * unit(np.cross(handle, UP))) * rotation
-        position, rotation, turned = self.turned_first(position + 0.01 * abs(lean) * UP, leaning)
+        lean = self.lean()
+        leaning = Rotation.from_rotvec(np.cross(lean, UP)) * rotation
+        position, rotation, turned = self.turned_first(position + 0.015 * np.linalg.norm(lean) * UP, leaning)
         return position + 0.1 * (1 - turned) * UP, rotation
 
     def over(self) -> Pose:
