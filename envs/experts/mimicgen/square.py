@@ -12,7 +12,7 @@ from l1flow_agents.layouts import LAYOUTS, Layout
 
 PEG_HALF = 0.1  # of its height
 SHOULDER = np.array([-0.56, 0.0, 1.245])
-# metres: from the wrist to the fingertips, along the fingers and across them; how near and far the shoulder the wrist gets
+# metres: from the wrist to the fingertips, along the fingers and across them; the wrist's way from the shoulder
 HAND, ACROSS, NEAR, REACH = 0.21, 0.088, 0.3, 0.69
 LEAN, LEAN_ACROSS = 0.5, 0.12  # radians at most
 BENT, STRETCH = 0.66, 0.3  # metres from the robot to a hand that turns, and how much farther it goes at all
