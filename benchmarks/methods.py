@@ -29,6 +29,8 @@ METHODS: dict[str, tuple[str, dict[str, Any], str]] = {
     "ddpm, 100 steps": ("ddpm", {}, ">= 45"),
     "ddim, 10 steps": ("ddpm", {"sampler": "ddim"}, ""),
     "flow_matching, 10 steps": ("flow_matching", {}, ">= 4.5"),
+    "mip": ("mip", {}, ""),
+    "shortcut, 1 step": ("shortcut", {}, ""),
     "edm, 18 steps": ("edm", {}, ""),
     "consistency, 1 step": ("consistency", {}, ""),
     "onedp": ("onedp", {}, ""),

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from l1flow_agents.comparison.report import Row, markdown_table, rows_of
+from l1flow_agents.comparison.report import markdown_table
+from l1flow_agents.comparison.rows import Row, rows_of
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -128,12 +129,12 @@ def compared(name: str) -> dict[str, Row]:
 
 
 def mean_score(row: Row) -> str:
-    return f"{row.mean:.2f} ± {row.error:.2f}"
+    return f"{row.mean:.2f} ± {row.error:.2f}{row.weak_teacher}"
 
 
 def compared_success(row: Row) -> str:
     low, high = row.interval
-    return f"{row.successes.mean():.2f} ({low:.2f} .. {high:.2f})"
+    return f"{row.successes.mean():.2f} ({low:.2f} .. {high:.2f}){row.weak_teacher}"
 
 
 def milliseconds(row: Row | None) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from l1flow_agents import checkpoint
 from l1flow_agents.acting import Actor
 from l1flow_agents.building import materialize, outlined
+from l1flow_agents.card import CARD, Notes, model_card
 from l1flow_agents.checks import build, read_as
 from l1flow_agents.data import Episodes
 from l1flow_agents.data.normalizer import ACTION
@@ -28,10 +31,12 @@ from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.envs.described import check_described
 from l1flow_agents.errors import CheckpointError, ConfigError
 from l1flow_agents.files import SoleWriter, output_path
+from l1flow_agents.hub import check_id, push_agent
 from l1flow_agents.kinds import Count
 from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import check_sampler_only
 from l1flow_agents.names import choose, plain, shown
+from l1flow_agents.networks import NETWORKS
 from l1flow_agents.networks.parts import numbered
 from l1flow_agents.policy import ChunkPolicy
 from l1flow_agents.provenance import Provenance
@@ -207,14 +212,19 @@ class ChunkAgent(Actor):
     ) -> ChunkAgent:
         """A copy of a trained agent with a method that `learn` distils from it: ``consistency`` or ``onedp``.
 
+        The network may have another ``dropout``, the method's.
+
         Raises:
             ConfigError: the method learns from data alone, or from teachers of another method.
         """
-        allowed = choose(method, METHODS, "method").teachers
+        student_of, network = choose(method, METHODS, "method"), dict(teacher.settings.network_kwargs)
+        allowed = student_of.teachers
         if teacher.settings.method not in allowed:
             wanted = f"a teacher of method {' or '.join(allowed)}" if allowed else "no teacher, it learns from data"
             raise ConfigError(f"{method}: expected {wanted}, got one of method {teacher.settings.method}")
-        settings = replace(teacher.settings, method=method, method_kwargs=method_kwargs or {})
+        if student_of.dropout is not None and "dropout" in signature(NETWORKS[teacher.settings.network]).parameters:
+            network["dropout"] = student_of.dropout
+        settings = replace(teacher.settings, method=method, method_kwargs=method_kwargs or {}, network_kwargs=network)
         student = teacher._like(settings, teacher.device)
         student.policy.follow(teacher.policy)
         student.policy.eval().requires_grad_(False)
@@ -353,19 +363,60 @@ class ChunkAgent(Actor):
 
         export(self, path, format, {"env_id": self.env_id, "method": self.settings.method, "versions": versions()})
 
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        revision: str | None = None,
+        private: bool = False,
+        half: bool = False,
+        notes: Notes | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Push the agent, with a model card, to the Hugging Face Hub, where `load` finds it as ``owner/name``.
+
+        Who may do so is the Hub client's business: ``hf auth login``, or ``HF_TOKEN``. Needs the extra ``hub``.
+
+        Args:
+            repo_id: ``owner/name``; a new one is made.
+            revision: branch, made where it is not there; ``main`` by default.
+            private: whether a new one is seen by its owner alone.
+            half: store weights in float16.
+            notes, result: for the card, as of `card.model_card`.
+
+        Returns:
+            The commit: ``load(repo_id, revision=commit)`` gives this agent for ever.
+
+        Raises:
+            ConfigError: no id. DownloadError: the Hub cannot be reached, or says no.
+        """
+        check_id(repo_id)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch, "agent")
+            self.save(folder, half)
+            (folder / CARD).write_text(model_card(self, repo_id, result, notes=notes or Notes()))
+            return push_agent(folder, repo_id, revision, private, f"{self.settings.method} agent for {self.env_id}")
+
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], env: EnvOrSpaces | None = None, device: str | torch.device = "auto"
+        cls,
+        path: str | os.PathLike[str],
+        env: EnvOrSpaces | None = None,
+        device: str | torch.device = "auto",
+        revision: str | None = None,
     ) -> ChunkAgent:
         """An agent from a checkpoint folder, a published name such as ``pusht-state``, or a Hub id ``owner/name``.
 
+        The weights must be those whose SHA-256 the configuration names, wherever both come from.
+
         Args:
             env: optional, as for a new agent; its spaces are compared with the checkpoint's.
+            revision: branch, tag or commit on the Hub; a commit gives the same agent for ever.
 
         Raises:
             CheckpointError: nothing there, or it is foreign, truncated, altered or made for other spaces.
         """
-        picked, folder = pick_device(device), checkpoint.find(path)
+        picked, folder = pick_device(device), checkpoint.find(path, revision)
         config = checkpoint.read_config(folder)
         try:
             boxes = spaces_from_dict(config["observation_space"])

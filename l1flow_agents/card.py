@@ -8,13 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
-from l1flow_agents.agent import ChunkAgent
+from gymnasium import spaces
+
 from l1flow_agents.checks import DATACLASS, read_as
 from l1flow_agents.kinds import Count, Text, Whole
 from l1flow_agents.names import plain
+from l1flow_agents.policy import ChunkPolicy
+from l1flow_agents.provenance import Provenance
 from l1flow_agents.safe_yaml import dump_yaml
+from l1flow_agents.settings import AgentSettings
 from l1flow_agents.zoo import config_names
 
 CARD = "README.md"  # where the Hub looks for it
@@ -24,6 +28,20 @@ RECIPE = (
     *("batch_size", "learning_rate", "weight_decay", "warmup_steps", "grad_clip", "ema_power", "history_dropout"),
     *("noise_samples", "precision", "symmetry", "actions", "val_fraction"),
 )
+
+
+class Described(Protocol):
+    """What a card is about: a `ChunkAgent`, which imports this to push itself."""
+
+    policy: ChunkPolicy
+    provenance: Provenance
+    action_space: spaces.Box
+
+    @property
+    def settings(self) -> AgentSettings: ...
+
+    @property
+    def spaces_by_key(self) -> Mapping[str, spaces.Box]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +90,7 @@ class Score:
 
 
 def model_card(
-    agent: ChunkAgent,
+    agent: Described,
     name: str,
     result: Mapping[str, Any] | None = None,
     stateless: Mapping[str, Any] | None = None,
@@ -112,7 +130,7 @@ def model_card(
 # ---- parts --------------------------------------------------------------------------------------------------------
 
 
-def front_matter(agent: ChunkAgent, name: str, scores: Mapping[str, Score], license: str | None) -> dict[str, Any]:
+def front_matter(agent: Described, name: str, scores: Mapping[str, Score], license: str | None) -> dict[str, Any]:
     """What the Hub shows and searches."""
     env = agent.provenance.env
     env_id = one_line(env.id) if env else None
@@ -137,7 +155,7 @@ def front_matter(agent: ChunkAgent, name: str, scores: Mapping[str, Score], lice
     }
 
 
-def usage(agent: ChunkAgent, name: str) -> str:
+def usage(agent: Described, name: str) -> str:
     """How to use it: code, and what to know of it."""
     quoted = ascii(name)
     quoted = quoted if '"' in quoted else f'"{quoted[1:-1]}"'  # as formatters of code have it
@@ -163,7 +181,7 @@ def score_table(scores: Mapping[str, Score]) -> str:
     return table(["", "success", "mean score", "episodes", "test seeds"], rows) + f"\n\n{note}"
 
 
-def described(agent: ChunkAgent) -> list[list[str]]:
+def described(agent: Described) -> list[list[str]]:
     """What it is: rows of a table."""
     settings, env = agent.settings, agent.provenance.env
     shapes = {key: " x ".join(map(str, box.shape)) for key, box in agent.spaces_by_key.items()}
@@ -181,7 +199,7 @@ def described(agent: ChunkAgent) -> list[list[str]]:
     ]
 
 
-def trained(agent: ChunkAgent, name: str, data_note: str | None) -> list[list[str]]:
+def trained(agent: Described, name: str, data_note: str | None) -> list[list[str]]:
     """How it came to be: rows of a table."""
     past, record = agent.provenance, agent.provenance.training
     if not past.has_learned:

@@ -7,7 +7,6 @@ replaces another waits beside it for one rename as ``<name>.old``, and `find` lo
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from l1flow_agents import zoo
+from l1flow_agents import limits, zoo
 from l1flow_agents.errors import CheckpointError, ConfigError, TrainingError
 from l1flow_agents.files import as_path, old_name, replaced_folder, text_of
+from l1flow_agents.hub import HUB_ID, fetch_agent
 from l1flow_agents.names import nearest
 from l1flow_agents.safe_yaml import UnreadableYaml, dump_yaml, quoted, read_yaml
 from l1flow_agents.versions import versions
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
 REPLACEABLE = {CONFIG, WEIGHTS, "training.safetensors", "README.md"}  # what lies in a checkpoint
-HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
+FETCHED = {CONFIG: limits.YAML_BYTES, WEIGHTS: 4 * limits.WEIGHTS + limits.HEADER_BYTES}  # at most so many bytes
 PARTS = {"agent": dict, "observation_space": dict, "action_space": dict, "env": dict, "weights_sha256": str}
 OPTIONAL = {"bare_observation": bool, "training": dict, "score": dict, "teacher": dict, "versions": dict}
 KINDS = {dict: "a mapping", str: "text", bool: "true or false"}
@@ -140,8 +140,13 @@ def check_weights(folder: Path, config: Mapping[str, Any], outline: Mapping[str,
         raise CheckpointError(f"{path}: SHA-256 differs from the one in {CONFIG}; truncated, altered or mixed files")
 
 
-def find(name: str | os.PathLike[str]) -> Path:
+def find(name: str | os.PathLike[str], revision: str | None = None) -> Path:
     """The folder that a path, a published name or a Hugging Face Hub id ``owner/name`` stands for.
+
+    The Hub is asked last, and only for what cannot be a path: never where the part before the slash is a folder here.
+
+    Args:
+        revision: branch, tag or commit on the Hub.
 
     Raises:
         CheckpointError: nothing of that name. DownloadError: a published agent could not be fetched.
@@ -151,6 +156,8 @@ def find(name: str | os.PathLike[str]) -> Path:
     try:
         for candidate in [path, old_name(path)] if path.name else [path]:
             if candidate.is_dir():
+                if revision is not None:
+                    raise CheckpointError(f"{quoted(text)} is a folder here; only what is on the Hub has a revision")
                 return candidate
         is_file = path.is_file() or Path(text).is_file()
         # `runs/pusht` beside a folder `runs` is a path with a typo, not somebody's repository
@@ -162,7 +169,7 @@ def find(name: str | os.PathLike[str]) -> Path:
     if is_file:
         raise CheckpointError(f"{quoted(text)}: expected a checkpoint folder, found a file")
     if is_hub_id:
-        return _from_hub(text)
+        return fetch_agent(text, revision, FETCHED)
     is_path = {"/", "\\", "~", "."} & set(text)
     hint = "" if is_path else nearest(text, [*zoo.names(), *zoo.config_names()])
     raise CheckpointError(f"no checkpoint folder {quoted(text)}; published agents are {zoo.names()}{hint}")
@@ -184,18 +191,6 @@ def as_name(name: object) -> str:
     if text is None:
         raise CheckpointError(f"expected a folder, a published agent or a Hub id owner/name, got {quoted(name)}")
     return text
-
-
-def _from_hub(repo_id: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download  # late: slow to import, and only needed here
-
-        return Path(snapshot_download(repo_id, allow_patterns=[CONFIG, WEIGHTS]))
-    except Exception as error:  # the Hub's client raises many kinds; a name that cannot be had is one error here
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{repo_id!r} is neither a folder nor a published agent {zoo.names()}, and the Hub answered: {reason}"
-        ) from error
 
 
 # ---- files --------------------------------------------------------------------------------------------------------

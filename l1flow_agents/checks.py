@@ -39,6 +39,8 @@ KINDS = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "list_type": "a list",
+    "tuple_type": "a list",
+    "too_long": "a list of at most {max_length}",
     "mapping_type": "a mapping",
     "dict_type": "a mapping",
     "dataclass_type": "a mapping of settings",

@@ -26,7 +26,7 @@ class TrainingError(L1FlowError, FloatingPointError):
 
 
 class DownloadError(L1FlowError, OSError):
-    """A download that did not arrive whole."""
+    """A download, or an upload, that did not arrive whole."""
 
 
 class WorkerError(L1FlowError, RuntimeError):

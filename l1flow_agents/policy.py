@@ -18,6 +18,7 @@ from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.networks.traced import TracedNetwork
 from l1flow_agents.networks.trial import made_and_tried
+from l1flow_agents.networks.widening import copy_widened
 from l1flow_agents.settings import AgentSettings
 
 
@@ -36,13 +37,15 @@ class ChunkPolicy(nn.Module):
         super().__init__()
         self.settings = settings
         shapes = {key: space.shape for key, space in observation_spaces.items()}
-        chunk = (settings.horizon, action_space.shape[0])
-        make = partial(make_network, settings, shapes, chunk)
-        self.encoder, self.network = made_and_tried(make, shapes, settings.n_obs_steps, chunk, settings.network)
+        self.chunk = chunk = (settings.horizon, action_space.shape[0])
+        method = choose(settings.method, METHODS, "method")
+        make = partial(make_network, settings, shapes, chunk, method.told_dim)
+        self.encoder, self.network = made_and_tried(
+            make, shapes, settings.n_obs_steps, chunk, settings.network, method.told_dim
+        )
         self._traced = TracedNetwork(self.network)
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
-        method_class = choose(settings.method, METHODS, "method")
-        self.method = build(method_class, what=settings.method, settings=settings.method_kwargs)
+        self.method = build(method, what=settings.method, settings=settings.method_kwargs)
         self.method.fit_to(*chunk, self.encoder.cond_dim)
 
     @property
@@ -51,8 +54,9 @@ class ChunkPolicy(nn.Module):
 
     def follow(self, teacher: ChunkPolicy) -> None:
         """Start as a copy of ``teacher``, same network and spaces, whose method this one can be distilled from."""
-        for part in ("encoder", "normalizer", "network"):
+        for part in ("encoder", "normalizer"):
             getattr(self, part).load_state_dict(getattr(teacher, part).state_dict())
+        copy_widened(teacher.network, self.network, self.chunk, self.encoder.cond_dim, self.method.told_dim)
         self.method.follow(teacher.method, teacher.network)
 
     def kept_state(self) -> dict[str, Tensor]:
@@ -101,12 +105,15 @@ class ChunkPolicy(nn.Module):
 
 
 def make_network(
-    settings: AgentSettings, shapes: Mapping[str, tuple[int, ...]], chunk: tuple[int, int]
+    settings: AgentSettings, shapes: Mapping[str, tuple[int, ...]], chunk: tuple[int, int], told_dim: int
 ) -> tuple[ObservationEncoder, nn.Module]:
-    """The encoder of observations with ``shapes``, and the network of chunks (horizon, action_dim)."""
+    """The encoder of observations with ``shapes``, and the network of chunks (horizon, action_dim), which is told
+    ``told_dim`` numbers more.
+    """
     encoder = build(ObservationEncoder, shapes, settings.n_obs_steps, what="encoder", settings=settings.encoder_kwargs)
     network = choose(settings.network, NETWORKS, "network")
-    made = build(network, *chunk, encoder.cond_dim, what=settings.network, settings=settings.network_kwargs)
+    cond_dim = encoder.cond_dim + told_dim
+    made = build(network, *chunk, cond_dim, what=settings.network, settings=settings.network_kwargs)
     return encoder, made
 
 

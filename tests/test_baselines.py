@@ -11,7 +11,19 @@ from test_methods import SHAPES, Counted, batch, toy
 from torch import nn
 
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.methods import DDPM, EDM, METHODS, Consistency, FlowMatching, L1Regression, OneDP, edm
+from l1flow_agents.methods import (
+    DDPM,
+    EDM,
+    METHODS,
+    MIP,
+    Consistency,
+    FlowMatching,
+    L1Regression,
+    OneDP,
+    Shortcut,
+    consistency,
+    edm,
+)
 from l1flow_agents.methods.ddpm import noises
 
 N = 20_000
@@ -185,6 +197,83 @@ def test_regression_learns_the_median():
     assert method.query.item() == pytest.approx(-0.5, abs=0.05)
 
 
+# ---- MIP and shortcuts against closed forms --------------------------------------------------------------------------
+
+
+def test_mip_by_hand():
+    x1, x0, cond, valid = batch((6, 4, 2))
+    network, method = Counted(toy), MIP()
+    torch.manual_seed(3)
+    value = method.loss(network, x1, cond, valid)
+    torch.manual_seed(3)
+    given, late = 0.9 * x1 + 0.1 * torch.randn_like(x1), torch.full((6,), 0.9)
+    first, second = toy(torch.zeros_like(x1), torch.zeros(6), cond), toy(given, late, cond)
+    expected = (first - x1).square().mean() + (second - x1).square().mean()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-4)
+
+    network.calls.clear()
+    torch.testing.assert_close(method.sample(network, x0, cond), toy(0.9 * first, late, cond))
+    assert len(network.calls) == method.network_evaluations == 2
+    assert torch.equal(method.sample(toy, x0, cond), method.sample(toy, x1, cond)), "there is no noise in it"
+
+
+@pytest.mark.parametrize("share, plan", [(0.5, 0.0), (0.6, 0.6), (0.4, -0.6)])
+def test_mip_ends_at_the_larger_of_two_points(share, plan):
+    """Data are 0.6 in this share of the cases, else -0.6: the first answer is their mean, the second leaves it."""
+
+    def best(x, t, cond):  # E[x1 | 0.9 x1 + 0.1 z = x], and E[x1] at t = 0
+        odds = math.log(share / (1 - share)) / 2
+        return 0.6 * torch.tanh(torch.where(t[:, None, None] == 0, 0, 0.9 * 0.6 * x / 0.1**2) + odds)
+
+    x0 = normal(5)
+    assert MIP().sample(best, x0, x0[:, 0]).flatten().tolist() == pytest.approx([plan] * 5, abs=0.01)
+
+
+class GaussianShortcut(nn.Module):
+    """The mean velocity over any step of the flow from N(0, 1) to N(0.3, std^2): its one weight."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = nn.Parameter(torch.tensor(std))
+
+    def forward(self, x, t, cond):
+        size = 2 ** (-7 * torch.atan2(cond[:, 1], cond[:, 9]).abs() / math.pi)[:, None, None]
+        t = t[:, None, None]
+        now, after = (((1 - at) ** 2 + at**2 * self.std**2).sqrt() for at in (t, t + size))
+        variance = now**2
+        velocity = MEAN + (t * self.std**2 - (1 - t)) / variance * (x - t * MEAN)
+        return torch.where(size < 0.01, velocity, (MEAN * size + (x - t * MEAN) * (after / now - 1)) / size)
+
+
+@pytest.mark.parametrize("n_steps", [1, 4, 64])
+def test_shortcuts_of_any_length_lead_where_the_flow_does(n_steps):
+    x0, network = normal(2000), Counted(GaussianShortcut(STD))
+    sampled = Shortcut(n_steps=n_steps).sample(network, x0, x0[:, 0])
+    torch.testing.assert_close(sampled, MEAN + STD * x0, rtol=0, atol=1e-3)
+    assert len(network.calls) == n_steps
+
+
+def test_a_shortcut_that_knows_has_nothing_to_learn_but_the_noise():
+    """What is left of the loss is the variance of x1 - x0 given x_t."""
+    torch.manual_seed(0)
+    x1, cond, valid = MEAN + STD * torch.randn(N, 1, 1), torch.zeros(N, 1), torch.ones(N, 1, dtype=torch.bool)
+    t = torch.linspace(0, 1, 1001)
+    left = (STD**2 / ((1 - t) ** 2 + t**2 * STD**2)).mean()  # of a bivariate Gaussian
+    assert Shortcut().loss(GaussianShortcut(STD), x1, cond, valid).item() == pytest.approx(left.item(), rel=0.05)
+
+
+def test_a_shortcut_learns_the_flow():
+    torch.manual_seed(0)
+    network = GaussianShortcut(0.8)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
+    for _ in range(150):
+        optimizer.zero_grad()
+        x1 = MEAN + STD * torch.randn(512, 1, 1)
+        Shortcut().loss(network, x1, torch.zeros(512, 1), torch.ones(512, 1, dtype=torch.bool)).backward()
+        optimizer.step()
+    assert network.std.item() == pytest.approx(STD, abs=0.05)
+
+
 # ---- EDM and its student against a score that is known --------------------------------------------------------------
 
 MEAN, STD = 0.3, 0.2
@@ -214,6 +303,8 @@ def test_edm_follows_the_flow_of_a_gaussian(n_steps, tolerance):
     sampled = method.sample(network, x0, x0[:, 0])
     torch.testing.assert_close(sampled, flow(80 * x0, 80, 0), rtol=0, atol=tolerance)
     assert len(network.calls) == method.network_evaluations == 2 * n_steps - 1
+    near_one_plan = EDM(n_steps=n_steps, start_std=1.0).sample(network, x0, x0[:, 0])
+    torch.testing.assert_close(near_one_plan, flow(x0, 80, 0), rtol=0, atol=tolerance)
 
 
 def test_edm_loss_asks_for_the_clean_chunk():
@@ -238,9 +329,8 @@ class FlowMap(nn.Module):
 
     def forward(self, x, t, cond):
         ends = math.log(edm.SIGMA_MIN), math.log(edm.SIGMA_MAX)
-        stop_level = torch.atan2(cond[:, 0], cond[:, 8]) / math.pi  # sine and cosine of the lowest frequency
+        stop_level = torch.atan2(cond[:, 1], cond[:, 9]) / math.pi  # sine and cosine of the lowest frequency
         s, stop = (torch.exp(ends[0] + one * (ends[1] - ends[0]))[:, None, None] for one in (t, stop_level))
-        stop = torch.where(stop < 2e-3, 0, stop)
         scale, away = (s**2 + edm.DATA_STD**2).sqrt(), s - edm.SIGMA_MIN
         x = x * scale
         jumped = MEAN + (x - MEAN) * ((self.std**2 + stop**2) / (self.std**2 + s**2)).sqrt()
@@ -253,8 +343,6 @@ class FlowMap(nn.Module):
 
 def student_of(network: FlowMap, dsm_weight: float) -> Consistency:
     student = Consistency(start_std=80.0, dsm_weight=dsm_weight)
-    student.fit_to(1, 1, 16)
-    nn.init.eye_(student.stop.weight)  # so that the network is told the features themselves
     student.follow(EDM(), GaussianDenoiser())
     return student
 
@@ -264,7 +352,7 @@ def test_jumps_that_agree_end_where_the_teachers_flow_does():
     network = FlowMap(0.5)  # its teacher's data have 0.2; no term but the agreement of jumps tells it so
     student = student_of(network, dsm_weight=0.0)
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
-    cond, valid = torch.zeros(512, 16), torch.ones(512, 1, dtype=torch.bool)
+    cond, valid = torch.zeros(512, 1), torch.ones(512, 1, dtype=torch.bool)
     for _ in range(200):
         optimizer.zero_grad()
         student.loss(network, MEAN + STD * torch.randn(512, 1, 1), cond, valid).backward()
@@ -272,8 +360,8 @@ def test_jumps_that_agree_end_where_the_teachers_flow_does():
     assert network.std.item() == pytest.approx(STD, abs=0.03)
     x0 = normal(512)
     with torch.no_grad():
-        sampled = student.sample(network, x0, torch.zeros(512, 16))
-    torch.testing.assert_close(sampled, flow(80 * x0, 80, 0), rtol=0, atol=0.1)
+        sampled = student.sample(network, x0, torch.zeros(512, 1))
+    torch.testing.assert_close(sampled, flow(80 * x0, 80, edm.SIGMA_MIN).clamp(-1, 1), rtol=0, atol=0.1)
 
 
 def test_a_student_on_its_teachers_flow_has_nothing_to_learn():
@@ -282,15 +370,47 @@ def test_a_student_on_its_teachers_flow_has_nothing_to_learn():
         network = FlowMap(std)
         torch.manual_seed(0)
         x1, valid = MEAN + STD * torch.randn(4096, 1, 1), torch.ones(4096, 1, dtype=torch.bool)
-        losses.append(student_of(network, 0.0).loss(network, x1, torch.zeros(4096, 16), valid).item())
+        losses.append(student_of(network, 0.0).loss(network, x1, torch.zeros(4096, 1), valid).item())
     assert losses[0] < 0.1 * losses[1]
+
+
+def test_nothing_is_trained_in_the_second_jump():
+    """The gradient is that of the first jump alone, the second being a function that is known."""
+    network = FlowMap(0.5)
+    weights = consistency.frozen(network)
+    x, cond = normal(6), torch.zeros(6, 1)
+    sigma, stop, last = (torch.full((6,), value) for value in (5.0, 1.0, edm.SIGMA_MIN))
+    jumped = consistency.jump(network, x, sigma, stop, cond)
+    [slope] = torch.autograd.grad(consistency.jump(weights, jumped, stop, last, cond).sum(), jumped, retain_graph=True)
+    [expected] = torch.autograd.grad((slope.detach() * jumped).sum(), network.std, retain_graph=True)
+    [found] = torch.autograd.grad(consistency.jump(weights, jumped, stop, last, cond).sum(), network.std)
+    assert found == expected != 0
+    alone = consistency.jump(weights, x, stop, last, cond)
+    assert not alone.requires_grad, "neither the network nor what it is told of the stop learns from it"
+
+
+def test_the_loss_of_a_student_by_hand():
+    """Per element, Karras' weight outside, on the jump that acts; half of its levels are large."""
+    error, valid = torch.tensor([[[0.1, -2.0], [9.0, 9.0]]]), torch.tensor([[True, False]])
+    delta = 5.4e-4 * math.sqrt(4)
+    by_hand = [7.0 * (math.sqrt(one**4 + delta**2) - delta) for one in (0.1, 2.0)]
+    assert consistency.pseudo_huber(error, valid, torch.tensor([7.0])).item() == pytest.approx(sum(by_hand) / 2)
+
+    network = Counted(GaussianDenoiser())
+    student = student_of(FlowMap(0.5), dsm_weight=1.0)
+    torch.manual_seed(0)
+    ones = torch.ones(1000, 1, dtype=torch.bool)
+    student.loss(network, torch.zeros(1000, 1, 1), torch.zeros(1000, 1), ones)
+    levels = edm.SIGMA_MIN * (edm.SIGMA_MAX / edm.SIGMA_MIN) ** network.calls[-1][1]
+    lowest = edm.on_the_way(consistency.LARGEST_PART)
+    assert (levels > lowest).double().mean().item() == pytest.approx(0.5 + 0.5 * 0.22, abs=0.05)
+    assert levels.max() > 60
 
 
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_consistency_sampling_by_hand(n_steps):
     _, x0, cond, _ = batch((4, 6, 2))
     method = Consistency(n_steps=n_steps)
-    method.fit_to(6, 2, 2)
     network = Counted(lambda x, t, c: toy(x, t, c))
     sampled = method.sample(network, x0, cond)
     assert len(network.calls) == method.network_evaluations == n_steps
@@ -397,6 +517,8 @@ def test_a_student_needs_a_teacher(method, reason):
         (DDPM, {"sampler": "heun"}, "sampler must be one of.*got 'heun'"),
         (DDPM, {"sampler": "ddim", "n_steps": 101}, r"n_steps must lie in 1..100, got 101"),
         (EDM, {"n_steps": 0}, "n_steps must lie in 1..1024, got 0"),
+        (EDM, {"start_std": 0}, "start_std must be positive, got 0"),
+        (Shortcut, {"n_steps": 3}, r"n_steps must be one of \[1, 2, 4, 8, 16, 32, 64, 128\], got 3"),
         (Consistency, {"n_steps": 0}, "n_steps must lie in 1..80, got 0"),
         (Consistency, {"start_std": 0}, "start_std must be positive, got 0"),
         (FlowMatching, {"n_steps": 0}, "n_steps must lie in 1..1024, got 0"),

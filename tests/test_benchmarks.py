@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -188,3 +189,13 @@ def test_every_script_is_run_here():
     tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")} | {"pages", "tables"}
     for path in BENCHMARKS.glob("*.py"):
         assert any(name.startswith(path.stem) for name in tested), f"{path.name}: no smoke run in {Path(__file__).name}"
+
+
+def test_loaders(tmp_path):
+    """The record is benchmarks/results/loaders.json; this repeats it where LeRobot and Minari are at hand."""
+    python, output = os.environ.get("L1FLOW_LEROBOT_PYTHON"), tmp_path / "out.json"
+    if not python:
+        pytest.skip("needs lerobot 0.6 and minari, in an environment of their own: L1FLOW_LEROBOT_PYTHON=/its/python")
+    script = [sys.executable, BENCHMARKS / "loaders.py", "--python", python, "--json", output]
+    subprocess.run(script, check=True, capture_output=True)
+    assert all(one["equal"] for one in json.loads(output.read_text())["data_sets"].values())

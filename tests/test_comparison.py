@@ -12,12 +12,17 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.cli import main
 from l1flow_agents.comparison import compare, jobs, read_systems, run
-from l1flow_agents.comparison.report import rows_of
+from l1flow_agents.comparison.paired import interval, mcnemar, paired
+from l1flow_agents.comparison.plots import figure_of
+from l1flow_agents.comparison.report import page
+from l1flow_agents.comparison.rows import rows_of
 from l1flow_agents.comparison.systems import chosen
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.evaluation import wilson_interval
@@ -46,7 +51,7 @@ def test_a_comparison_with_a_teacher_and_a_variant(experiment, capsys):
     record = json.loads(Path("out/compare.json").read_text())
     rows = {row.name: row for row in rows_of(record)}
     evaluations = {name: row.evaluations for name, row in rows.items()}
-    assert evaluations == {"l1_regression": 1, "edm": 35, "consistency": 1, "consistency:3-steps": 3}
+    assert evaluations == {"l1_regression": 1, "edm": 35, "edm:std-1": 35, "consistency": 1, "consistency:3-steps": 3}
     for row in rows.values():
         assert row.seeds == [0] and len(row.scores) == 2
         assert f"| {row.name} | 1 |" in printed
@@ -56,6 +61,7 @@ def test_a_comparison_with_a_teacher_and_a_variant(experiment, capsys):
     assert rows["consistency"].teacher_seconds and not rows["l1_regression"].teacher_seconds
     low, high = wilson_interval(int(rows["edm"].successes.sum()), 2)
     assert f"({low:.2f}..{high:.2f})" in Path("out/compare.md").read_text()
+    assert f"± {rows['consistency'].error:.3f} (teacher only {rows['edm'].mean:.2f}) |" in printed
     page = Path("out/compare.html").read_text()
     assert "data:image/png;base64," in page and 'src="http' not in page
     assert Path("out/compare.png").read_bytes().startswith(b"\x89PNG")
@@ -65,7 +71,7 @@ def test_a_share_of_the_budget(experiment):
     record = compare("PushT-v0", ["onedp"], [3], "out", config="tiny.yaml", steps=20, n_episodes=1, n_curve=0)
     assert {(one["system"], one["seed"]): one["total_steps"] for one in record["results"]} == {
         ("ddpm", 3): 20,
-        ("onedp", 3): 2,
+        ("onedp", 3): 6,
     }
     student = L1FlowAgent.load("out/runs/onedp-seed3/agent")
     assert student.provenance.teacher["method"] == "ddpm" and student.provenance.teacher["steps_done"] == 20
@@ -146,6 +152,62 @@ def test_distil_then_evaluate(experiment, capsys):
     assert "expected a teacher of method edm, got one of method ddpm" in capsys.readouterr().err
     assert main(["distill", "runs/tiny/agent", "--method", "l1flow", "--config", "tiny.yaml"]) == 2
     assert "expected no teacher" in capsys.readouterr().err
+
+
+# ---- the report -----------------------------------------------------------------------------------------------------
+
+
+def result(system: str, seed: int, scores, solved) -> dict:
+    row = {"scores": scores, "successes": solved, "network_evaluations": 1}
+    return {"system": system, "seed": seed, "rows": {system: row}, "experiment": {}, "training_seconds": 1.0} | {
+        "parameters": 10,
+        "curve": [],
+    }
+
+
+def test_systems_are_compared_on_the_same_starts():
+    scores = {"l1flow": [0.9, 0.8, 0.7, 1.0], "mip": [0.5, 0.8, 0.6, 0.9]}
+    solved = {"l1flow": [1, 1, 0, 1], "mip": [0, 1, 0, 0]}
+    results = [result(name, seed, scores[name], solved[name]) for name in scores for seed in (0, 1)]
+    results.append(result("ddpm", 1, scores["mip"], solved["mip"]))
+    mip, ddpm = paired(results)
+    assert (mip.name, mip.seeds, ddpm.name, ddpm.seeds) == ("mip", [0, 1], "ddpm", [1])
+    assert mip.score[0] == ddpm.score[0] == pytest.approx(0.15) and mip.success[0] == pytest.approx(0.5)
+    assert mip.score == pytest.approx(ddpm.score, abs=0.01), "equal seeds are no more starts"
+    assert mip.alone == (4, 0) and ddpm.alone == (2, 0)
+    assert mip.p_value is None and ddpm.p_value == pytest.approx(0.5)  # two heads of two
+    assert paired(results[2:]) == [], "nothing to compare with"
+
+
+def test_mcnemar_by_hand():
+    assert mcnemar(0, 0) == mcnemar(3, 3) == 1
+    assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(2 * (1 + 10) / 2**10)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    """Seeds differ by 0.1, starts by 0.2, and each pair by 0.2: a mean that pools them would be too sure of itself."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(40):
+        seeds, starts = 0.1 * rng.normal(size=(10, 1)), 0.2 * rng.normal(size=(1, 50))
+        _, low, high = interval(seeds + starts + 0.2 * rng.normal(size=(10, 50)))
+        held += low < 0 < high
+    assert 33 <= held <= 40
+
+
+def test_names_in_the_picture_do_not_hide_each_other():
+    results = [result(f"system-{k}", 0, [0.5 + k / 1000] * 4, [0, 1, 1, 0]) for k in range(14)]
+    record = {"results": results, "latency_seconds": {one["system"]: {"1": 0.003, "16": 0.01} for one in results}}
+    figure = figure_of(rows_of(record), "fourteen alike")
+    figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in figure.axes[2].texts]  # without its line
+    assert len(boxes) == 14
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+
+
+def test_a_long_command_wraps_in_the_page():
+    page_ = page("title", [(["a"], [["b"]], "note")], b"", "l1flow compare " + "x" * 5000)
+    assert "pre { white-space: pre-wrap; overflow-wrap: anywhere }" in page_
 
 
 # ---- wrong use ------------------------------------------------------------------------------------------------------

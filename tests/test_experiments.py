@@ -66,6 +66,8 @@ def test_500_wrong_values_are_read_or_refused_in_one_line(tmp_path):
         ("agent.network_kwargs={dropout: true}", "mlp: dropout must be a number, not true or false, got True"),
         ("agent.encoder_kwargs={channels: 64}", "encoder: channels must be a list, got 64"),
         ("agent.method_kwargs={n_steps: many}", "l1flow: n_steps must be a whole number, got 'many'"),
+        ("training.betas=0", "training.betas must be a list, got 0"),
+        ("training.betas=[0, 1, 2]", "training.betas must be a list of at most 2"),
         ("env_kwargs=text", "env_kwargs must be a mapping, got 'text'"),
         ("env=3", "env must be text, got 3"),
         ('dataset="a\\0b"', "dataset must be one line of printable text, got 'a\\x00b'"),

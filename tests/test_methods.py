@@ -26,7 +26,7 @@ def batch(shape, seed: int = 0):
 
 def toy(x, t, cond):
     """Any smooth function of all three inputs will do."""
-    return torch.sin(2 * x) + t[:, None, None] * x.flip(1) + cond[:, :1, None] - cond[:, 1:, None] * x
+    return torch.sin(2 * x) + t[:, None, None] * x.flip(1) + cond[:, :1, None] - cond[:, 1:2, None] * x
 
 
 class Counted:

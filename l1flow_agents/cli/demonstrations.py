@@ -1,4 +1,4 @@
-"""``l1flow collect``, ``generate``, ``replay``, ``add-observations``, ``download`` and ``info``."""
+"""``l1flow collect``, ``generate``, ``replay``, ``add-observations``, ``convert``, ``download`` and ``info``."""
 
 from __future__ import annotations
 
@@ -84,6 +84,24 @@ def run_add_observations(arguments: argparse.Namespace) -> int:
         cluster=arguments.cluster,
     )
     print(f"{arguments.output}: {n_demos} demonstrations")
+    return 0
+
+
+def run_convert(arguments: argparse.Namespace) -> int:
+    from l1flow_agents.data.convert import convert
+
+    written = convert(
+        arguments.source,
+        arguments.output,
+        arguments.to,
+        keys=arguments.keys,
+        filter_key=arguments.filter_key,
+        fps=arguments.fps,
+        task=arguments.task,
+        video=arguments.video,
+        env=arguments.env,
+    )
+    print(f"{arguments.output}: {len(written)} episodes, {written.n_steps} steps of {', '.join(written.observations)}")
     return 0
 
 

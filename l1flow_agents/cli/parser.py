@@ -9,6 +9,7 @@ from collections.abc import Callable
 from l1flow_agents.cli.demonstrations import (
     run_add_observations,
     run_collect,
+    run_convert,
     run_download,
     run_generate,
     run_info,
@@ -25,6 +26,7 @@ EXAMPLES = """examples:
   l1flow generate --env Square_D2-v0 --source square_d0.hdf5   make many from a few, in new scenes
   l1flow replay square.hdf5                      does the simulator repeat them?
   l1flow download pusht                          fetch the human demonstrations
+  l1flow convert square.hdf5 square              the same for LeRobot; and back, from any format to any other
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
   l1flow distill runs/ddpm/agent --method onedp --config pusht-state   one pass from a trained DDPM
   l1flow compare --env PushT-v0 --methods l1flow ddpm l1_regression --seeds 0 1 2
@@ -226,6 +228,18 @@ def add_demonstrations(command: Command) -> None:
         sub.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes (default: one a core)")
     for sub in (collect, generate, observe):
         add_cluster(sub)
+
+    other = command("convert", run_convert, "Write a data set in another format.")
+    other.add_argument("source", help="data set of any format that is known")
+    other.add_argument("output", help="new name: NAME.hdf5 is robomimic's, NAME.zarr a replay buffer, NAME LeRobot's")
+    other.add_argument("--to", metavar="FORMAT", help="lerobot, minari, robomimic or zarr (default: as the name says)")
+    other.add_argument("--keys", nargs="+", metavar="KEY", help="observations to take along (default: all)")
+    other.add_argument("--filter-key", metavar="KEY", help="only episodes under mask/KEY, of a split or of a task")
+    other.add_argument("--fps", type=float, help="steps a second, where the source does not say it")
+    other.add_argument("--task", type=some_text, help="what the episodes do, where the source does not say it")
+    other.add_argument("--video", action="store_true", help="LeRobot's pictures as H.264, not exact (default: PNG)")
+
+    other.add_argument("--env", help="id of the environment, which Minari keeps to make it again")
 
     fetch = command("download", run_download, "Fetch a published data set; run again to continue a broken download.")
     fetch.add_argument("name", help="such as pusht")

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from l1flow_agents.agent import L1FlowAgent
 from l1flow_agents.comparison.jobs import RESULT, Job, run_job
 from l1flow_agents.comparison.latency import latencies
+from l1flow_agents.comparison.paired import paired
 from l1flow_agents.comparison.report import write_report
 from l1flow_agents.comparison.systems import chosen, read_systems
 from l1flow_agents.device import pick_device
@@ -103,6 +104,7 @@ def compare(
         "device": place,
         "versions": versions(),
         "latency_seconds": latencies(agents_of(folder, results)),
+        "paired": [one.to_dict() for one in paired(results)],
         "results": results,
     }
     folder.mkdir(parents=True, exist_ok=True)

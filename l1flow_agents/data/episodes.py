@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from l1flow_agents.data.lazy_images import LazyImages
 from l1flow_agents.errors import DatasetError
 
 
@@ -17,8 +19,8 @@ from l1flow_agents.errors import DatasetError
 class Episodes:
     """Demonstrations as flat arrays and the places where episodes end.
 
-    Row ``t`` holds the observation before action ``t``. Arrays may be memory-mapped and of any whole or floating dtype:
-    nothing here copies them. Lists become arrays.
+    Row ``t`` holds the observation before action ``t``. Arrays may be memory-mapped, or `LazyImages`, and of any whole
+    or floating dtype: nothing here copies or decodes them. Lists become arrays.
 
     Args:
         observations: one array (n_steps, *shape) a key; images uint8 (H, W, C), everything else numbers. The key of a
@@ -29,6 +31,9 @@ class Episodes:
         names: what the source calls each episode, such as ``demo_7``, for messages.
         env_args: robomimic's description of the environment, where the source has one: training compares it with the
             environment that it trains for.
+        rewards: (n_steps,) after each action, where the source has them: they are kept in conversions.
+        fps: steps a second, where the source says so.
+        tasks: what each episode does, in words, where the source says so.
 
     Raises:
         DatasetError: lengths disagree, an episode is empty, or a value is no finite number.
@@ -45,6 +50,9 @@ class Episodes:
     source: str = "arrays"
     names: tuple[str, ...] | None = None
     env_args: Mapping[str, Any] | None = None
+    rewards: np.ndarray | None = None
+    fps: float | None = None
+    tasks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.observations, Mapping) or not self.observations:
@@ -57,8 +65,9 @@ class Episodes:
         object.__setattr__(self, "observations", observations)
         object.__setattr__(self, "actions", self._converted("action", self.actions))
         object.__setattr__(self, "ends", self._checked_ends())
-        if self.names is not None and len(self.names) != len(self.ends):
-            raise DatasetError(f"{self.source}: {len(self.names)} names for {len(self.ends)} episodes")
+        for what, told in (("names", self.names), ("tasks", self.tasks)):
+            if told is not None and len(told) != len(self.ends):
+                raise DatasetError(f"{self.source}: {len(told)} {what} for {len(self.ends)} episodes")
         self._check_lengths()
         for name, array in [("action", self.actions), *self.observations.items()]:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -67,6 +76,8 @@ class Episodes:
 
     def _converted(self, name: str, value: Any) -> np.ndarray:
         """As an array of whole or floating numbers."""
+        if isinstance(value, LazyImages):
+            return value  # type: ignore[return-value]  # as far as anybody here asks, it is an array
         try:
             array: np.ndarray = np.asanyarray(value)
         except ValueError as error:  # rows of different lengths
@@ -144,6 +155,8 @@ class Episodes:
             "episodes": len(self),
             "steps": self.n_steps,
             "lengths": {"shortest": int(self.lengths.min()), "longest": int(self.lengths.max())},
+            **({} if self.fps is None else {"fps": self.fps}),
+            **({} if self.tasks is None else {"tasks": _counted(self.tasks)}),
             "action": {
                 "shape": list(self.actions.shape[1:]),
                 "dtype": str(self.actions.dtype),
@@ -192,3 +205,8 @@ class Episodes:
 
 def _kind(array: np.ndarray) -> str:
     return "a single one" if array.ndim == 0 else f"type {array.dtype}"
+
+
+def _counted(tasks: tuple[str, ...]) -> dict[str, int]:
+    """How many episodes each of the commonest tasks has."""
+    return dict(Counter(tasks).most_common(20))

@@ -43,10 +43,12 @@ FORMATS: Registry[Format] = Registry(
     {
         "replay-zarr": "l1flow_agents.data.replay_zarr:FORMAT",
         "robomimic-hdf5": "l1flow_agents.data.robomimic_hdf5:FORMAT",
+        "minari": "l1flow_agents.data.minari:FORMAT",
+        "lerobot": "l1flow_agents.data.lerobot:FORMAT",  # also has folders data and meta: asked before the Zarr
     },
     Format,
 )
-"""What `open_dataset` and ``l1flow info`` know; other packages add theirs, and those are asked first."""
+"""What `open_dataset` and ``l1flow info`` know; the last is asked first, so those that other packages add."""
 
 
 def find_format(path: str | os.PathLike) -> Format | None:
@@ -72,7 +74,8 @@ def open_dataset(path: str | os.PathLike, keys: Iterable[str] | None = None, fil
 
     Args:
         keys: observation keys wanted, all by default. Leave out images that nobody needs.
-        filter_key: only the episodes under this name, in formats that have such (robomimic's ``mask/<filter_key>``).
+        filter_key: only the episodes under this name, in formats that have such: robomimic's ``mask/<filter_key>``, a
+            split or a task of LeRobot's.
 
     Raises:
         DatasetError: missing, damaged, of a format that is not known, or without that filter key.

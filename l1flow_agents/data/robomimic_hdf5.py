@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +13,10 @@ import h5py
 import numpy as np
 
 from l1flow_agents.data import hdf5
-from l1flow_agents.data.bounds import check_declared, check_memory
 from l1flow_agents.data.episodes import Episodes
 from l1flow_agents.data.formats import Format
-from l1flow_agents.data.image_cache import cached_images, placeholder
+from l1flow_agents.data.hdf5_columns import Columns, blocks
+from l1flow_agents.data.image_cache import cached_images
 from l1flow_agents.errors import DatasetError
 
 
@@ -71,7 +71,7 @@ def read_robomimic_hdf5(
     for key, names in images.items():
         shape = observations[key].shape
         identity = f"{path.resolve()} {names} {shape} {changed}"
-        observations[key] = cached_images(path, identity, shape, _blocks(path, names), cache_dir)
+        observations[key] = cached_images(path, identity, shape, blocks(path, names), cache_dir)
     return episodes.with_observations(observations)
 
 
@@ -165,41 +165,6 @@ def read_filter_keys(path: str | os.PathLike) -> dict[str, list[str]]:
 # ---- inside ---------------------------------------------------------------------------------------------------------
 
 
-class _Columns:
-    """Gathers the arrays of one demonstration after the other, each checked before it is read."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self.images: dict[str, list[str]] = {}
-        self._file, self._stored, self._declared = file.filename, Path(file.filename).stat().st_size, 0
-        self._layout: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        self._rows: dict[str, int] = {}
-        self._values: dict[str, list[np.ndarray]] = {}
-
-    def add(self, key: str, array: hdf5.Array, length: int) -> None:
-        """The demonstration's array of ``key``, which must agree with the others in shape, and in being uint8."""
-        shape, dtype = array.shape, array.dtype
-        wanted, like = self._layout.setdefault(key, ((shape or ())[1:], dtype))
-        expected = (length, *wanted)
-        if shape != expected or (dtype == np.uint8) != (like == np.uint8) or dtype.kind not in hdf5.NUMBERS:
-            kind = like if like.kind in hdf5.NUMBERS else "numbers"
-            raise DatasetError(f"{array.place}: expected {kind} {expected}, found {dtype} {shape}")
-        self._declared += array.n_bytes
-        check_declared(self._file, self._declared, self._stored)
-        self._rows[key] = self._rows.get(key, 0) + length
-        if dtype == np.uint8 and len(shape) == 4:
-            self.images.setdefault(key, []).append(f"{array.parent.name}/{array.key}")
-        else:
-            check_memory(self._file, self._declared)
-            values = array.values()
-            self._values.setdefault(key, []).append(values if dtype == np.uint8 else values.astype(np.float32))
-
-    def joined(self, key: str) -> np.ndarray:
-        """All rows of ``key``; a placeholder for images."""
-        if key in self.images:
-            return placeholder((self._rows[key], *self._layout[key][0]))
-        return np.concatenate(self._values.pop(key))
-
-
 def _read(
     path: Path, keys: Iterable[str] | None, filter_key: str | None, part: str = "obs"
 ) -> tuple[Episodes, dict[str, list[str]]]:
@@ -216,7 +181,8 @@ def _read(
         wanted = available if keys is None else sorted(set(keys))
         if missing := sorted(set(wanted) - set(available)):
             raise DatasetError(f"{path}: no observation key {missing}, found {available}")
-        columns, lengths = _Columns(file), []
+        columns, lengths = Columns(file), []
+        rewarded = True
         for name in names:
             demo = hdf5.group(data, name)
             actions = hdf5.array(demo, "actions")
@@ -225,9 +191,14 @@ def _read(
             holder = hdf5.group(demo, part) if part else demo
             for key in wanted:
                 columns.add(f"obs/{key}", hdf5.array(holder, key), lengths[-1])
+            rewards = hdf5.array(demo, "rewards") if rewarded and "rewards" in set(hdf5.names(demo)) else None
+            rewarded = rewards is not None and rewards.shape == (lengths[-1],)  # without them one can train, too
+            if rewards is not None and rewarded:
+                columns.add("rewards", rewards, lengths[-1])
         observations = {key: columns.joined(f"obs/{key}") for key in wanted}
         joined, ends, env_args = columns.joined("actions"), np.cumsum(lengths), _env_args(file)
-        episodes = Episodes(observations, joined, ends, str(path), tuple(names), env_args)
+        told = columns.joined("rewards") if rewarded else None
+        episodes = Episodes(observations, joined, ends, str(path), tuple(names), env_args, told)
     return episodes, {key.removeprefix("obs/"): paths for key, paths in columns.images.items()}
 
 
@@ -245,7 +216,7 @@ def _advice(path: Path) -> str:
 def _env_args(file: h5py.File) -> dict[str, Any] | None:
     data = hdf5.group(file, "data")
     if (text := hdf5.attribute(data, "env_args")) is not None:
-        return _json(file, "env_args", text)
+        return _json(file, "env_args", text) or None
     name, info = hdf5.attribute(data, "env"), hdf5.attribute(data, "env_info")
     if name is None or info is None:
         return None
@@ -315,17 +286,6 @@ def _length(demo: h5py.Group, actions: hdf5.Array) -> int:
     if n_samples not in (None, shape[0]):
         raise DatasetError(f"{hdf5.place(demo, 'actions')} has {shape[0]} rows, but num_samples is {n_samples}")
     return shape[0]
-
-
-def _blocks(path: Path, names: list[str]) -> Iterator[np.ndarray]:
-    """The arrays ``names`` one by one; the file is open only while somebody reads."""
-    with hdf5.opened(path) as file:
-        for name in names:
-            *groups, last = name.strip("/").split("/")
-            parent: h5py.Group = file
-            for one in groups:
-                parent = hdf5.group(parent, one)
-            yield hdf5.array(parent, last).values()
 
 
 FORMAT = Format("robomimic HDF5", is_robomimic_hdf5, read_robomimic_hdf5, describe_robomimic_hdf5, filter_keys=True)

@@ -14,7 +14,10 @@ from l1flow_agents.methods import METHODS
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
 from l1flow_agents.training.config import TrainingConfig
 
-KINDS = {"integer": "whole number", "number": "number", "string": "text", "object": "mapping", "boolean": "true, false"}
+KINDS = {
+    **{"integer": "whole number", "number": "number", "string": "text"},
+    **{"object": "mapping", "array": "list", "boolean": "true, false"},
+}
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 UNBOUNDED = 2**20  # an upper limit beyond this only keeps nonsense out
 

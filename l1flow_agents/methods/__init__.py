@@ -7,7 +7,9 @@ from l1flow_agents.methods.edm import EDM
 from l1flow_agents.methods.flow_matching import FlowMatching
 from l1flow_agents.methods.l1_regression import L1Regression
 from l1flow_agents.methods.l1flow import L1Flow
+from l1flow_agents.methods.mip import MIP
 from l1flow_agents.methods.onedp import OneDP
+from l1flow_agents.methods.shortcut import Shortcut
 from l1flow_agents.registry import Registry
 
 METHODS: Registry[type[Method]] = Registry(
@@ -18,6 +20,8 @@ METHODS: Registry[type[Method]] = Registry(
         "flow_matching": FlowMatching,
         "ddpm": DDPM,
         "l1_regression": L1Regression,
+        "mip": MIP,
+        "shortcut": Shortcut,
         "edm": EDM,
         "consistency": Consistency,
         "onedp": OneDP,
@@ -29,10 +33,12 @@ __all__ = [
     "DDPM",
     "EDM",
     "METHODS",
+    "MIP",
     "Consistency",
     "FlowMatching",
     "L1Flow",
     "L1Regression",
     "Method",
     "OneDP",
+    "Shortcut",
 ]

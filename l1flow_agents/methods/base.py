@@ -32,12 +32,18 @@ class Method(nn.Module, ABC):
     Attributes:
         teachers: names of the methods that this one can be distilled from; empty: it learns from data alone.
         helper: a network that only training needs; it learns ``helper_rate`` times as fast, and `save` leaves it out.
+        told_dim: columns that it puts behind the condition; the network is made for that many more.
+        betas: of Adam, where the training does not say otherwise.
+        dropout: of a student's network, where that has such a setting; None: its teacher's.
         sampler_settings: names of the settings that only `sample` reads; trained weights may be used under others.
     """
 
     teachers: ClassVar[tuple[str, ...]] = ()
     helper: nn.Module | None
     helper_rate: ClassVar[float] = 1.0
+    told_dim: ClassVar[int] = 0
+    betas: ClassVar[tuple[float, float]] = (0.95, 0.999)  # Diffusion Policy's
+    dropout: ClassVar[float | None] = None
     sampler_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:

@@ -11,21 +11,32 @@ from torch.func import functional_call
 
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import Few, NotNegative, Positive
-from l1flow_agents.methods.base import Method, Network, RowNoise
-from l1flow_agents.methods.edm import EDM, SIGMA_MAX, denoise, heun, karras, level, log_normal, weight
+from l1flow_agents.methods.base import Method, Network, RowNoise, masked_mean
+from l1flow_agents.methods.edm import (
+    EDM,
+    SIGMA_MAX,
+    SIGMA_MIN,
+    denoise,
+    heun,
+    karras,
+    level,
+    log_normal,
+    on_the_way,
+    weight,
+)
+from l1flow_agents.methods.told import WIDTH, told
 
 N_BINS = 80  # noise levels between which the student learns to jump
-STOP_DIM = 16  # features of the stop level
-NO_NOISE = 1e-3  # level 0, for features of its logarithm
-HUBER = 0.00054  # c of the loss, for an error's root mean square (Song & Dhariwal 2023)
+LARGEST_PART = 0.7  # of the way from the largest level to the smallest, for half of the denoised chunks
+HUBER = 5.4e-4  # of the loss, for a chunk of one number (Song & Dhariwal 2023)
 
 
 class Consistency(Method):
     """``G(x, t, s)`` jumps along the teacher's probability flow from level t to any lower level s.
 
     ``G = s/t x + (1 - s/t) g(x, t, s)`` with g the preconditioned network, which is also told s. It learns that a jump
-    from t and a jump from where one Heun step of the teacher leads agree (CTM with adjacent levels), and that g at
-    s = t denoises. It starts as a copy of its teacher, deaf to s.
+    from t and a jump from where one Heun step of the teacher leads agree (CTM with adjacent levels), and that the jump
+    to the smallest level, the one that acts, denoises. It starts as a copy of its teacher, deaf to s.
 
     Args:
         n_steps: jumps at sampling; each but the first begins by adding noise again.
@@ -35,6 +46,8 @@ class Consistency(Method):
     """
 
     teachers = ("edm",)
+    told_dim = WIDTH
+    dropout = 0.2
     levels: Tensor
     sampler_settings = ("n_steps", "start_std")
 
@@ -47,13 +60,6 @@ class Consistency(Method):
         self.n_steps, self.start_std, self.dsm_weight = n_steps, start_std, dsm_weight
         self.register_buffer("levels", torch.tensor(karras(N_BINS)[::-1]), persistent=False)  # from the smallest
         self._teacher: tuple[nn.Module, ...] = ()  # in a tuple it is no part of this module
-
-    def fit_to(self, horizon: int, action_dim: int, cond_dim: int) -> None:
-        self.stop = nn.Linear(
-            STOP_DIM, cond_dim
-        )  # added to the condition; nothing yet, so that it starts as its teacher
-        nn.init.zeros_(self.stop.weight)
-        nn.init.zeros_(self.stop.bias)
 
     def follow(self, teacher: Method, network: nn.Module) -> None:
         assert isinstance(teacher, EDM)
@@ -70,19 +76,20 @@ class Consistency(Method):
         upper = torch.randint(1, N_BINS, (n,), device=x1.device)
         sigma, adjacent = levels[upper], levels[upper - 1]
         stop = levels[(torch.rand(n, device=x1.device) * upper).long()]  # any level up to the adjacent one
-        zero = torch.zeros_like(sigma)
+        last = torch.full_like(sigma, SIGMA_MIN)
         x = x1 + sigma[:, None, None] * torch.randn_like(x1)
         with torch.no_grad():
             nearer = heun(self._teacher[0], x, sigma, adjacent, cond)
-            expected = self.jump(network, self.jump(network, nearer, adjacent, stop, cond), stop, zero, cond)
-        # both are compared as clean chunks; the jump that makes them so is not trained by it
-        jumped = self.jump(network, x, sigma, stop, cond)
-        agreement = pseudo_huber(self.jump(frozen(network), jumped, stop, zero, cond) - expected, valid)
+            there = jump(network, nearer, adjacent, stop, cond)
+            expected = jump(network, there, stop, last, cond).clamp(-1, 1)
+        # both are compared where they end; the second jump, which leads there, is not trained by it
+        jumped = jump(network, x, sigma, stop, cond)
+        agreement = pseudo_huber(jump(frozen(network), jumped, stop, last, cond) - expected, valid)
 
-        noisy = torch.where(torch.rand(n, device=x1.device) < 0.5, log_normal(n, x1.device), sigma)
+        noisy = torch.where(torch.rand(n, device=x1.device) < 0.5, log_normal(n, x1.device), high(n, x1.device))
         x = x1 + noisy[:, None, None] * torch.randn_like(x1)
-        error = (self.clean(network, x, noisy, noisy, cond) - x1) * weight(noisy).sqrt()[:, None, None]
-        return agreement + self.dsm_weight * pseudo_huber(error, valid)
+        denoised = pseudo_huber(jump(network, x, noisy, last, cond) - x1, valid, weight(noisy))
+        return agreement + self.dsm_weight * denoised
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
         x, sigma = self.start_std * x0, SIGMA_MAX
@@ -92,19 +99,19 @@ class Consistency(Method):
                 sigma = levels[N_BINS * k // self.n_steps]
                 x = x + sigma * noise.draw()[0]
             here = x.new_full((x.shape[0],), sigma)
-            x = self.jump(network, x, here, torch.zeros_like(here), cond)
+            x = jump(network, x, here, torch.full_like(here, SIGMA_MIN), cond).clamp(-1, 1)
         return x
 
-    def jump(self, network: Network, x: Tensor, sigma: Tensor, stop: Tensor, cond: Tensor) -> Tensor:
-        """G from levels ``sigma`` to ``stop``, both (batch,); at 0 the chunk is clean."""
-        return torch.lerp(self.clean(network, x, sigma, stop, cond), x, (stop / sigma)[:, None, None])
 
-    def clean(self, network: Network, x: Tensor, sigma: Tensor, stop: Tensor, cond: Tensor) -> Tensor:
-        """g: the clean chunk that lies in the direction of the jump."""
-        frequencies = math.pi * 2.0 ** torch.arange(STOP_DIM // 2, device=x.device)
-        phase = level(stop.clamp(min=NO_NOISE))[:, None] * frequencies
-        told = self.stop(torch.cat([phase.sin(), phase.cos()], dim=-1))
-        return denoise(network, x, sigma, cond + told)
+def jump(network: Network, x: Tensor, sigma: Tensor, stop: Tensor, cond: Tensor) -> Tensor:
+    """G from levels ``sigma`` to ``stop``, both (batch,)."""
+    clean = denoise(network, x, sigma, torch.cat([cond, told(level(stop))], dim=-1))
+    return torch.lerp(clean, x, (stop / sigma)[:, None, None])
+
+
+def high(n: int, device: torch.device) -> Tensor:
+    """(n,) of the larger noise levels, even on the scale of `karras`."""
+    return on_the_way(LARGEST_PART * torch.rand(n, device=device))
 
 
 def frozen(network: Network) -> Network:
@@ -115,8 +122,8 @@ def frozen(network: Network) -> Network:
     return lambda x, t, cond: functional_call(network, weights, (x, t, cond))
 
 
-def pseudo_huber(error: Tensor, valid: Tensor) -> Tensor:
-    """Mean over chunks of ``sqrt(|error|^2 + c^2) - c``, |.| the root mean square over the steps that count."""
-    size = (valid.sum(dim=1).clamp(min=1) * error.shape[-1]).to(error)
-    square = (error.square() * valid[..., None]).sum(dim=(1, 2)) / size
-    return ((square + HUBER**2).sqrt() - HUBER).mean()
+def pseudo_huber(error: Tensor, valid: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of ``sqrt(e^4 + delta^2) - delta``, about squared, over the steps that count; ``weight`` (batch,)."""
+    delta = HUBER * math.sqrt(error[0].numel())
+    size = (error.square().square() + delta**2).sqrt() - delta
+    return masked_mean(size if weight is None else size * weight[:, None, None], valid)

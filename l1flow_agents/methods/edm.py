@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from l1flow_agents import limits
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.kinds import Few
+from l1flow_agents.kinds import Few, Positive
 from l1flow_agents.methods.base import Method, Network, masked_mean
 
 SIGMA_MIN, SIGMA_MAX, RHO = 0.02, 80.0, 7.0  # Consistency Policy's code
 DATA_STD = 0.5
+P = TypeVar("P", float, Tensor)
 LOG_SIGMA = -1.2, 1.2  # mean and standard deviation of ln sigma in training
 
 
@@ -26,15 +28,19 @@ class EDM(Method):
 
     Args:
         n_steps: noise levels visited, 2 ``n_steps`` - 1 network evaluations.
+        start_std: of the first chunk, which is taken to be at level 80: that level, or 1 as Consistency Policy's code
+            has it, from where all noise leads to nearly the same plan.
     """
 
-    sampler_settings = ("n_steps",)
+    sampler_settings = ("n_steps", "start_std")
 
-    def __init__(self, *, n_steps: Few = 18) -> None:
+    def __init__(self, *, n_steps: Few = 18, start_std: Positive = SIGMA_MAX) -> None:
         super().__init__()
         if not 1 <= n_steps <= limits.FEW:
             raise ConfigError(f"edm: n_steps must lie in 1..{limits.FEW}, got {n_steps}")
-        self.n_steps = n_steps
+        if not start_std > 0:
+            raise ConfigError(f"edm: start_std must be positive, got {start_std}")
+        self.n_steps, self.start_std = n_steps, start_std
 
     @property
     def network_evaluations(self) -> int:
@@ -47,7 +53,7 @@ class EDM(Method):
         return masked_mean(error.square() * weight(sigma)[:, None, None], valid)
 
     def sample(self, network: Network, x0: Tensor, cond: Tensor) -> Tensor:
-        x = SIGMA_MAX * x0
+        x = self.start_std * x0
         levels = karras(self.n_steps)
         for sigma, after in pairwise(levels):
             x = heun(network, x, x.new_full((x.shape[0],), sigma), x.new_full((x.shape[0],), after), cond)
@@ -57,8 +63,14 @@ class EDM(Method):
 
 def karras(n: int) -> list[float]:
     """``n`` noise levels from the largest to the smallest (eq. 5)."""
+    return [on_the_way(k / max(n - 1, 1)) for k in range(n)]
+
+
+def on_the_way(part: P) -> P:
+    """The noise level at this part of the way from the largest (0) to the smallest (1)."""
     most, least = SIGMA_MAX ** (1 / RHO), SIGMA_MIN ** (1 / RHO)
-    return [(most + k / max(n - 1, 1) * (least - most)) ** RHO for k in range(n)]
+    level: P = (most + part * (least - most)) ** RHO
+    return level
 
 
 def log_normal(n: int, device: torch.device) -> Tensor:

@@ -28,6 +28,7 @@ class OneDP(Method):
 
     teachers = ("ddpm",)
     helper_rate = 20.0  # 2e-5 and 1e-6 in the paper
+    betas = 0.0, 0.999
 
     def __init__(self, *, stochastic: bool = True) -> None:
         super().__init__()

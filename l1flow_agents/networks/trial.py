@@ -21,8 +21,11 @@ def made_and_tried(
     n_obs_steps: int,
     chunk: tuple[int, int],
     what: str,
+    told_dim: int = 0,
 ) -> tuple[Encoder, Network]:
     """``make()``, an encoder of observations with ``shapes`` and a network of chunks (horizon, action_dim).
+
+    ``told_dim`` columns behind the encoder's are for the method to fill.
 
     Raises:
         ConfigError: more than `l1flow_agents.limits` allow, or sizes that do not go together.
@@ -35,7 +38,8 @@ def made_and_tried(
         encoder, network = make()
         with torch.no_grad():
             observations = {key: torch.zeros(2, n_obs_steps, *(shape or (1,))) for key, shape in shapes.items()}
-            network.eval()(torch.zeros(2, *chunk), torch.zeros(2), encoder.eval()(observations))
+            cond = nn.functional.pad(encoder.eval()(observations), (0, told_dim))
+            network.eval()(torch.zeros(2, *chunk), torch.zeros(2), cond)
         return encoder.train(), network.train()
     except ConfigError as error:
         raise ConfigError(f"{what}: {error}" if str(error).startswith("a network of") else str(error)) from None

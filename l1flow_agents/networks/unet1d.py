@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from l1flow_agents.errors import ConfigError
-from l1flow_agents.kinds import Levels, OddSize, Size
+from l1flow_agents.kinds import Levels, OddSize, Share, Size
 from l1flow_agents.networks.embedding import TimeEmbedding
 
 
@@ -29,6 +29,7 @@ class UNet1D(nn.Module):
         dims: Levels = (64, 128, 256),
         kernel_size: OddSize = 5,
         n_groups: Size = 8,
+        dropout: Share = 0.0,
         time_dim: Size = 128,
     ) -> None:
         super().__init__()
@@ -40,7 +41,7 @@ class UNet1D(nn.Module):
         self.time = TimeEmbedding(time_dim)
 
         def level(c_in: int, c_out: int, resample: nn.Module) -> _Level:
-            return _Level(c_in, c_out, cond_dim + time_dim, kernel_size, n_groups, resample)
+            return _Level(c_in, c_out, cond_dim + time_dim, kernel_size, n_groups, dropout, resample)
 
         self.down = nn.ModuleList()
         c_in = action_dim
@@ -78,11 +79,18 @@ class _Level(nn.Module):
     """Two blocks at one resolution, and the way to the next."""
 
     def __init__(
-        self, c_in: int, c_out: int, cond_dim: int, kernel_size: int, n_groups: int, resample: nn.Module
+        self,
+        c_in: int,
+        c_out: int,
+        cond_dim: int,
+        kernel_size: int,
+        n_groups: int,
+        dropout: float,
+        resample: nn.Module,
     ) -> None:
         super().__init__()
-        self.first = _Block(c_in, c_out, cond_dim, kernel_size, n_groups)
-        self.second = _Block(c_out, c_out, cond_dim, kernel_size, n_groups)
+        self.first = _Block(c_in, c_out, cond_dim, kernel_size, n_groups, dropout)
+        self.second = _Block(c_out, c_out, cond_dim, kernel_size, n_groups, dropout)
         self.resample = resample
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
@@ -96,17 +104,18 @@ def _conv_block(c_in: int, c_out: int, kernel_size: int, n_groups: int) -> nn.Se
 
 
 class _Block(nn.Module):
-    """Convolution, FiLM scale and shift from the condition, convolution, residual."""
+    """Convolution, FiLM scale and shift from the condition, dropout, convolution, residual."""
 
-    def __init__(self, c_in: int, c_out: int, cond_dim: int, kernel_size: int, n_groups: int) -> None:
+    def __init__(self, c_in: int, c_out: int, cond_dim: int, kernel_size: int, n_groups: int, dropout: float) -> None:
         super().__init__()
         self.first = _conv_block(c_in, c_out, kernel_size, n_groups)
         self.second = _conv_block(c_out, c_out, kernel_size, n_groups)
         self.film = nn.Sequential(nn.Mish(), nn.Linear(cond_dim, 2 * c_out))
+        self.dropout = nn.Dropout(dropout)
         self.residual = nn.Conv1d(c_in, c_out, 1) if c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         scale, shift = self.film(c)[..., None].chunk(2, dim=1)
         h = torch.addcmul(shift, self.first(x), 1 + scale)
-        out: Tensor = self.second(h) + self.residual(x)
+        out: Tensor = self.second(self.dropout(h)) + self.residual(x)
         return out

@@ -28,6 +28,8 @@ class TrainingConfig:
     """Windows a gradient step."""
     learning_rate: Positive = 1e-4
     """Peak of the cosine, AdamW."""
+    betas: tuple[Share, Share] | None = None
+    """Of AdamW; by default the method's: (0.95, 0.999), and OneDP's (0, 0.999)."""
     weight_decay: NotNegative = 1e-6
     """Of AdamW."""
     warmup_steps: Whole = 500

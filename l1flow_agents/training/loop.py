@@ -75,14 +75,16 @@ class Training:
         self.policy, self.total_steps, self.config, self.step = policy, total_steps, config, 0
         self.precision = PRECISIONS[decide(config.precision, policy.device)[0]]
         self.model = copy.deepcopy(policy).train().requires_grad_(True)
+        self.model.encoder.requires_grad_(not policy.method.teachers)  # a student keeps its teacher's
         self.ema = MovingAverage(self.model, policy, config.ema_power)
         rate, decay = config.learning_rate, config.weight_decay
         groups = by_rate(self.model)
         on_gpu = policy.device.type == "cuda"
         for group in groups:
             group["lr"] = torch.tensor(rate, device=policy.device) if on_gpu else rate
+        betas = config.betas or self.model.method.betas
         self.optimizer = torch.optim.AdamW(
-            groups, lr=rate, betas=(0.95, 0.999), weight_decay=decay, fused=True, capturable=on_gpu
+            groups, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=on_gpu
         )
         self.batches = batches(self.windows, config, policy.device)
         self._learn = GraphedStep(self._gradient_step, policy.device) if on_gpu else self._gradient_step
@@ -130,7 +132,9 @@ class Training:
         config = self.config
         observations, actions, valid = self.batches.read()
         observations = drop_history(observations, config.history_dropout)
-        with torch.autocast(self.policy.device.type, self.precision, enabled=self.precision is not torch.float32):
+        # no cache of casts: one made without a gradient, as a teacher's targets are, would be taken where one is needed
+        lower = {"enabled": self.precision is not torch.float32, "cache_enabled": False}
+        with torch.autocast(self.policy.device.type, self.precision, **lower):
             loss = self.model.loss(observations, actions, valid, config.noise_samples)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch says no types here
@@ -196,7 +200,7 @@ def by_rate(model: ChunkPolicy) -> list[dict[str, Any]]:
     helper = model.method.helper
     fast = [] if helper is None else list(helper.parameters())
     known = {id(parameter) for parameter in fast}
-    slow = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    slow = [one for one in model.parameters() if one.requires_grad and id(one) not in known]
     groups = [{"params": slow, "rate": 1.0}, {"params": fast, "rate": model.method.helper_rate}]
     return [group for group in groups if group["params"]]
 

@@ -48,7 +48,8 @@ class RunFolder:
             return
         check_weights(self.newest, read_config(self.newest), training.policy.kept_state())
         fill(self.newest / WEIGHTS, training.policy.kept_state())
-        for parameter in training.model.parameters():  # moments exist only after the first step; made to be filled
+        trained = [parameter for parameter in training.model.parameters() if parameter.requires_grad]
+        for parameter in trained:  # moments exist only after the first step; made to be filled
             training.optimizer.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from l1flow_agents.envs.experts.mimicgen.coffee import CoffeeExpert
-from l1flow_agents.envs.experts.mimicgen.drawer import HOOK
+from l1flow_agents.envs.experts.mimicgen.coffee import HINGE, CoffeeExpert
 from l1flow_agents.envs.experts.mimicgen.wrist import central_hand
 from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, body_of, downward, turns, yaw_of
@@ -17,12 +14,12 @@ from l1flow_agents.layouts import LAYOUTS
 HANDLE = np.array([0.0, 0.038, 0.012])  # where the mug is held, in its frame
 MUG_AT = np.array([0.0, 0.158, -0.061])  # the mug's place in the machine's frame; the hand nearly passes the lid
 ENTRY = np.array([0.0, 0.12, 0.03])  # from there to where it comes from
-HINGE = np.array([0.0, 0.0605, 0.106])  # in the machine
-EDGE = np.array([0.0, 0.075, -0.0095])  # from there to a place below the lid's front edge, when shut
+EDGE = np.array([0.0, 0.075, -0.0095])  # from the hinge to a place below the lid's front edge, when shut
 LOW = np.array([0.0, 0.185, 0.09])  # before the shut lid, in the machine
 PRESS = np.array([0.0, 0.14, 0.095])  # inside it: the fingers lie against its front edge
 LID_UP, DRAWER_OPEN = 2.08, -0.19
 BAR = np.array([0.0, -0.23, 0.116])  # the handle's in the cabinet, when shut
+HOOK = np.array([0.0, -0.02, -0.005])  # from the bar to a hand whose finger is behind it
 
 
 class CoffeePreparationExpert(CoffeeExpert):
@@ -78,8 +75,8 @@ class CoffeePreparationExpert(CoffeeExpert):
     def open_lid(self, arm: Arm) -> Plan:
         """Shut fingers push its front edge up and back."""
         hand = downward(self.choose_yaw())
-        for place in (LOW, PRESS):
-            yield from arm.move(partial(self.hand_at, place, hand), CLOSED, tolerance=0.02, steps=40)
+        yield from arm.move(lambda: (self.at(LOW), hand), CLOSED, tolerance=0.02, steps=40)
+        yield from arm.move(lambda: (self.at(PRESS), hand), CLOSED, tolerance=0.02, steps=40)
         yield from arm.move(
             lambda: (self.under_lid(min(self.hinge + 0.5, 2.2)), hand),
             CLOSED,

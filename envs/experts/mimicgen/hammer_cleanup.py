@@ -16,11 +16,11 @@ class HammerCleanupExpert(DrawerExpert):
     """The handle is held across and laid parallel to the drawer's front, with the least turning."""
 
     layout = LAYOUTS["HammerCleanup_D0-v0"]
-    foot, drop = 0.016, 0.035  # the palm is wider than the tray is long and stays above it
+    foot, drop, thick = 0.016, 0.035, 0.028  # the palm is wider than the tray is long and stays above it
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
         hammer, self.rotation = body_of(objects, "hammer")
-        self.thing = hammer + self.rotation.apply([0.0, 0.0, -BACK]) + LIFT
+        self.thing = self.middle = hammer + self.rotation.apply([0.0, 0.0, -BACK]) + LIFT
         self.drawer, self.drawer_rotation = body_of(objects, "CabinetObject")
 
     def hold(self) -> float:
@@ -28,5 +28,5 @@ class HammerCleanupExpert(DrawerExpert):
         handle = self.rotation.apply([0.0, 0.0, 1.0])
         return float(turns(np.arctan2(handle[1], handle[0]), np.pi, -np.pi / 2, np.pi / 2)[0])
 
-    def lay(self, held: float) -> float:
+    def lay(self) -> float:
         return yaw_of(self.drawer_rotation)

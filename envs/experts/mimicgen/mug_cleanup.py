@@ -16,14 +16,18 @@ class MugCleanupExpert(DrawerExpert):
     """The cup is held from above by its outside, the fingers clear of its ear, with the least turning."""
 
     layout = LAYOUTS["MugCleanup_D0-v0"]
-    foot, drop = 0.049, 0.002
+    foot, drop, thick = 0.049, 0.002, 0.060
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
-        mug, self.rotation = body_of(objects, "object")
-        self.thing = mug + self.rotation.apply(CUP)
+        self.middle, self.rotation = body_of(objects, "object")
+        self.thing = self.middle + self.rotation.apply(CUP)
         self.drawer, self.drawer_rotation = body_of(objects, "drawer")
+        (self.slide,) = objects["drawer_joint_pos"]
 
     def hold(self) -> float:
         """The fingers close along the hand's y axis; the ear is the mug's y axis."""
         across = (yaw_of(self.rotation) % np.pi) - np.pi / 2
         return across - float(np.clip(across, -ASIDE, ASIDE))
+
+    def opened(self) -> bool:
+        return bool(self.slide < -0.12)

@@ -14,6 +14,12 @@ SHAFT = np.array([0.0, -0.02, 0.0])
 TIP = np.array([0.0, -0.08, 0.0])
 RING = np.array([0.0, 0.0, 0.088])  # its middle in the tripod's frame; the hole goes along x
 BEFORE = 0.10  # from the shaft's middle to the ring's, when the tip has yet to enter
+BASE, FAR, LEAN = np.array([-0.56, 0.0]), 0.66, 0.6  # the robot's; metres from it; radians
+WRIST = (-1.9, 3.1)  # the hand's angles short of the ends of its last joint, and of half a turn from 0
+WRIST_END, SLANT = -2.2, 0.25  # the hand's angle; how far off the ring's axis the needle still fits through
+THICK = 0.042  # metres between the fingers, a little more than on the handle
+ENTERING = 0.5  # part of the episode's speed
+AIM = 0.0025  # metres that the needle may lie off the ring's axis while it enters
 
 
 class ThreadingExpert(WaypointExpert):
@@ -28,41 +34,58 @@ class ThreadingExpert(WaypointExpert):
 
     def plan(self, arm: Arm) -> Plan:
         needle = yaw_of(self.needle_rotation)
-        self.hand_turn = central_hand(needle, self.level_yaw()) - needle
-        if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08)):
+        self.hand_turn = central_hand(needle, self.level_yaw(), WRIST) - needle
+        if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08, thick=THICK)):
             return False
         while not self.lost():
-            yield from arm.move(self.onto_axis, CLOSED, tolerance=0.005, lost=self.lost)
-            yield from arm.move(self.through, CLOSED, speed=0.7, tolerance=0.0, steps=60, lost=self.lost)
+            before = self.before()
+            speed = 1.0 if before == BEFORE else ENTERING
+            lifted = np.clip((self.needle[2] - 0.83) / 0.03, 0, 1)  # sideways no farther than that
+            yield arm.action(arm.lifting(self.along(before), lifted), CLOSED, speed=speed)
         return False
 
     def level_yaw(self) -> float:
-        """The needle's when it goes in."""
+        """The needle's along the ring's axis."""
         return yaw_of(self.tripod_rotation) - np.pi / 2
 
     def grasp(self) -> Pose:
         position = self.needle + self.needle_rotation.apply(HANDLE)
         return position, downward(yaw_of(self.needle_rotation) + self.hand_turn)
 
-    def onto_axis(self) -> Pose:
-        """The tip well before the ring; sideways only as far as the needle has been lifted."""
-        lifted = np.clip((self.needle[2] - 0.83) / 0.03, 0, 1)
-        return self.arm.lifting(self.along(BEFORE), lifted)
+    def before(self) -> float:
+        """How far before the ring the needle should be: it goes in as far as it lies on the ring's axis.
 
-    def through(self) -> Pose:
-        """The tip goes in as far as the shaft lies on the ring's axis; once inside it cannot leave that."""
-        level = Rotation.from_euler("z", self.level_yaw())
-        ends = self.needle + self.needle_rotation.apply([TIP, SHAFT]) - self.tripod - RING
-        ends = level.inv().apply(ends)
+        Once the tip is inside it cannot leave that.
+        """
+        ends = self.needle + self.needle_rotation.apply([TIP, SHAFT]) - self.ring()
+        ends = self.level().inv().apply(ends)
         astray = np.hypot(ends[:, 0], ends[:, 2]).max()
-        return self.along(0.0 if ends[0, 1] < -0.01 else np.clip(40 * (astray - 0.002), 0.0, BEFORE))
+        inside = ends[0, 1] < -0.01 and astray < 0.01
+        return 0.0 if inside else float(np.clip(20 * (astray - AIM), 0.0, BEFORE))
+
+    def ring(self) -> np.ndarray:
+        return np.asarray(self.tripod + self.tripod_rotation.apply(RING))
+
+    def level(self) -> Rotation:
+        """The needle's when it goes in: along the ring's axis, or as near to that as the wrist comes."""
+        yaw = self.level_yaw()
+        turn = (yaw - yaw_of(self.needle_rotation) + np.pi) % (2 * np.pi) - np.pi
+        short = np.clip(WRIST_END - yaw_of(self.arm.rotation) - turn, 0.0, SLANT)
+        return Rotation.from_euler("z", yaw + short)
 
     def along(self, distance: float) -> Pose:
         """Hand pose for the needle's shaft to be on the ring's axis, so far before the ring."""
-        level = Rotation.from_euler("z", self.level_yaw())
-        ring = self.tripod + RING
-        shaft = ring + level.apply([0.0, distance, 0.0])
-        return self.arm.carry((self.needle, self.needle_rotation), (shaft - level.apply(SHAFT), level))
+        level = self.level()
+        shaft = self.ring() + level.apply([0.0, distance, 0.0])
+        rolled = level * Rotation.from_euler("y", self.roll(level, shaft))
+        return self.arm.carry((self.needle, self.needle_rotation), (shaft - level.apply(SHAFT), rolled))
+
+    def roll(self, level: Rotation, shaft: np.ndarray) -> float:
+        """A hand that points down does not reach far: there the needle, which fits at any roll, leans with it."""
+        away = shaft[:2] - BASE
+        reach = np.hypot(*away)
+        sideways = level.inv().apply([*away / reach, 0.0])[0]
+        return -float(LEAN * sideways * np.clip((reach - FAR) / 0.1, 0, 1))
 
     def lost(self) -> bool:
         handle = self.needle + self.needle_rotation.apply(HANDLE)

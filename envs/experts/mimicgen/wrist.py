@@ -8,12 +8,12 @@ from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import turns
 
 
-def central_hand(yaw: float, goal: float) -> float:
+def central_hand(yaw: float, goal: float, wrist: tuple[float, float] = WRIST) -> float:
     """The hand's angle across a body at ``yaw`` that will be turned to ``goal``: that farther from the limits.
 
     Half a turn of the hand holds the same. Far from the limits, a demonstration can also be moved to other scenes.
     """
-    low, high = WRIST
+    low, high = wrist
     turn = (goal - yaw + np.pi) % (2 * np.pi) - np.pi
 
     def beside(hand: float) -> float:
