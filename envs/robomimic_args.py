@@ -40,7 +40,7 @@ FIXED = (  # its settings that decide the physics, besides those that `from_env_
 
 
 def to_env_args(
-    name: str, n_arms: int, control: str, images: bool, cameras: Sequence[str], image_size: int
+    name: str, n_arms: int, control: str, images: bool, cameras: Sequence[str], image_size: int, extras: Sequence[str]
 ) -> dict[str, Any]:
     """The ``env_args`` of robosuite's task ``name``; ``env_kwargs`` in it are what ``robosuite.make`` takes."""
     kwargs: dict[str, Any] = {
@@ -61,6 +61,8 @@ def to_env_args(
     }
     if n_arms == 2:
         kwargs["env_configuration"] = "opposed"
+    if extras:
+        kwargs["extras"] = list(extras)
     return copy.deepcopy({"env_name": name, "env_version": robosuite.__version__, "type": 1, "env_kwargs": kwargs})
 
 
@@ -98,6 +100,8 @@ def from_env_args(env_args: dict[str, Any]) -> dict[str, Any]:
         if value not in allowed:
             raise ConfigError(f"env_args of {name}: {key} must be {' or '.join(map(repr, allowed))}, got {value!r}")
     settings: dict[str, Any] = {"control": "absolute" if absolute else "delta", "obs_type": "state"}
+    if "extras" in given:
+        settings["extras"] = given["extras"]
     if given.get("use_camera_obs"):
         settings.update(obs_type="image", cameras=_cameras(name, given), image_size=_image_size(name, given))
     return settings

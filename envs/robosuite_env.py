@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -16,7 +16,7 @@ from l1flow_agents.envs.robosuite_control import ControlLoop
 from l1flow_agents.envs.robosuite_internals import PROPRIOCEPTION, Sensors, robosuite
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.layouts import Layout
-from l1flow_agents.names import shown
+from l1flow_agents.names import choose, shown
 from l1flow_agents.rotations import homogeneous
 
 LARGEST_VIEW = 4096  # pixels a side; an observation space of more takes gigabytes
@@ -39,6 +39,7 @@ class Task:
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     image_size: int = 84
     model_varies: bool = True
+    extras: Layout = field(default_factory=Layout)  # what ``object`` shows beyond ``layout`` where that is wished
 
 
 class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
@@ -69,6 +70,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: None or ``rgb_array``, for `render`; observations do not depend on it.
         render_camera: camera of `render`; None for the first of the data sets' cameras.
         render_size: side of the picture of `render`, pixels.
+        extras: parts that ``object`` shows after those of the data sets; only Square_D1 and Square_D2 have one,
+            ``peg1_quat`` (4) xyzw, how the peg is turned.
 
     Raises:
         ConfigError: one of these does not exist; a camera's name is checked when it first draws.
@@ -87,6 +90,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: str | None = None,
         render_camera: str | None = None,
         render_size: int = 256,
+        extras: Sequence[str] = (),
     ) -> None:
         for name, value, allowed in [
             ("obs_type", obs_type, OBS_TYPES),
@@ -97,6 +101,10 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             if value not in allowed:
                 raise ConfigError(f"{self.task.name}: {name} must be one of {allowed}, got {value!r}")
         self.obs_type, self.control, self.render_mode = obs_type, control, render_mode
+        for name in extras:
+            choose(name, self.task.extras, f"extra part of {self.task.name}'s observation")
+        self.extras = tuple(extras)
+        self.layout = self.task.layout | Layout(**{name: self.task.extras.sizes[name] for name in self.extras})
         self.cameras = tuple(self.task.cameras if cameras is None else cameras)
         self.image_size = self.task.image_size if image_size is None else image_size
         self.render_camera, self.render_size = render_camera or self.task.cameras[0], render_size
@@ -189,7 +197,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     @property
     def layouts(self) -> dict[str, Layout]:
         """The names of the parts of observations: those of ``object``."""
-        return {"object": self.task.layout}
+        return {"object": self.layout}
 
     def is_success(self) -> bool:
         """Whether the task is solved in the present state."""
@@ -255,7 +263,8 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def env_args(self) -> dict[str, Any]:
         """robomimic's ``env_args`` for files written from this environment; `env_from_args` reads it back."""
         images = self.obs_type != "state"
-        return to_env_args(self.task.name, self.task.n_arms, self.control, images, self.cameras, self.image_size)
+        view = (self.control, images, self.cameras, self.image_size, self.extras)
+        return to_env_args(self.task.name, self.task.n_arms, *view)
 
     # ---- inside -----------------------------------------------------------------------------------------------------
 
@@ -296,7 +305,7 @@ class RobosuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             for name, dim in PROPRIOCEPTION.items()
         }
         if self.obs_type != "image":
-            boxes["object"] = spaces.Box(-FAR, FAR, (self.task.layout.dim,), np.float32)
+            boxes["object"] = spaces.Box(-FAR, FAR, (self.layout.dim,), np.float32)
         if self.obs_type != "state":
             shape = (self.image_size, self.image_size, 3)
             boxes |= {f"{camera}_image": spaces.Box(0, 255, shape, np.uint8) for camera in self.cameras}

@@ -18,7 +18,7 @@ from l1flow_agents.networks.parts import numbered
 QUATERNIONS = {
     "can-state": [3, 10],
     "square-state": [3, 10],
-    "square_d2-state": [3, 10],
+    "square_d2-state": [3, 10, 17],
     "stack_d1-state": [3, 10],
     "stackthree_d1-state": [3, 10, 26],
     "transport-state": [3, 10, 17],
@@ -33,6 +33,7 @@ QUATERNIONS = {
 TURNS = {
     "stack_d1-state": [[None, 3, 4], [3, 10, 4]],
     "stackthree_d1-state": [[None, 3, 4], [None, 26, 4], [3, 10, 4], [26, 3, 4]],
+    "square_d2-state": [[17, 3, 4], [None, 10, 2]],
     "threepieceassembly_d2-state": [[3, 17, 4], [17, 31, 2], [None, 24, 2], [None, 38, 4]],
 }
 OBJECT = Layout(cube_pos=3, cube_quat=4, gripper_to_cube_pos=3, angle=1, lid_quat=4)
@@ -45,7 +46,8 @@ def test_every_environment_has_a_layout():
 @pytest.mark.parametrize("name", config_names())
 def test_names_in_configurations_are_the_numbers_of_before(name):
     experiment = read_experiment(name)
-    found = numbered(experiment.agent.encoder_kwargs, {"object": LAYOUTS[experiment.env]})
+    layout = LAYOUTS[experiment.env] | Layout(**dict.fromkeys(experiment.env_kwargs.get("extras", ()), 4))
+    found = numbered(experiment.agent.encoder_kwargs, {"object": layout})
     assert found.get("quaternions", {}).get("object", []) == QUATERNIONS.get(name, [])
     assert found.get("turns", {}).get("object", []) == TURNS.get(name, [])
 

@@ -6,6 +6,7 @@ import math
 import pickle
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from textwrap import dedent
 
@@ -19,6 +20,7 @@ from simulators import assert_checkers_are_silent, assert_parts_are_where_the_la
 
 from l1flow_agents.envs.mimicgen.scene import is_free
 from l1flow_agents.envs.robosuite_tasks import env_from_args
+from l1flow_agents.errors import ConfigError
 
 # task -> number of variants, step limit
 TASKS = {
@@ -192,6 +194,20 @@ def test_state_brings_its_peg():
     np.testing.assert_array_equal(env.unwrapped.object_poses()["peg1"], poses["peg1"])
     np.testing.assert_array_equal(env.unwrapped.observe()["object"], first)
     np.testing.assert_array_equal(env.reset(seed=2)[0]["object"], other)
+
+
+def test_the_pegs_turn_is_an_extra():
+    plain, more = env_of("Square_D2-v0"), gym.make("Square_D2-v0", obs_type="state", extras=["peg1_quat"])
+    with closing(more):
+        usual, seen = plain.reset(seed=1)[0]["object"], more.reset(seed=1)[0]["object"]
+        assert more.observation_space["object"].shape == seen.shape == (21,)
+        np.testing.assert_array_equal(seen[:17], usual)
+        peg = Rotation.from_matrix(more.unwrapped.object_poses()["peg1"][:3, :3])
+        assert (peg.inv() * Rotation.from_quat(seen[more.unwrapped.layouts["object"]["peg1_quat"]])).magnitude() < 1e-6
+        assert env_from_args(more.unwrapped.env_args()).unwrapped.extras == ("peg1_quat",)
+    assert "extras" not in plain.unwrapped.env_args()["env_kwargs"]
+    with pytest.raises(ConfigError, match="unknown extra part of Stack_D0's observation 'peg1_quat'"):
+        gym.make("Stack_D0-v0", extras=["peg1_quat"])
 
 
 def test_state_brings_its_hammer():

@@ -104,13 +104,14 @@ def reflected(inner, half_turned) -> dict[str, np.ndarray]:
     [
         ("StackThree_D1-v0", "stackthree", (3, 10, 26), ()),
         ("Square_D2-v0", "square", (3, 10), ()),
+        ("Square_D2-v0", "square_turned", (3, 10, 17), ()),
         ("ThreePieceAssembly_D2-v0", "threepieceassembly", range(3, 42, 7), (1, 2)),
     ],
 )
 def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternions, half_turned):
     pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
     mirror = SYMMETRIES[symmetry].maps[0]
-    env = gym.make(env_id, obs_type="state")
+    env = gym.make(env_id, obs_type="state", **({"extras": ["peg1_quat"]} if symmetry == "square_turned" else {}))
     env.reset(seed=3)
     inner, rng = env.unwrapped, np.random.default_rng(0)
     start = inner.get_state()
@@ -120,7 +121,11 @@ def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternio
     for state, plan in [(start, actions), (reflected(inner, half_turned), mirror("action", actions))]:
         inner.set_state(state)
         if state is not start and "Square" in env_id:  # the peg is part of the model
-            inner.simulator.sim.model.body_pos[inner.simulator.sim.model.body_name2id("peg1")][1] *= -1
+            model = inner.simulator.sim.model
+            peg = model.body_name2id("peg1")
+            model.body_pos[peg][1] *= -1
+            w, *_, z = model.body_quat[peg]
+            model.body_quat[peg] = np.array([w + z, 0, 0, w - z]) * np.sqrt(0.5)  # from turn t to a quarter minus t
         seen.append([env.step(action)[0] for action in plan])
     for one, other in zip(*seen, strict=True):
         for first in quaternions:  # q and -q are the same rotation

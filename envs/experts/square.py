@@ -14,7 +14,6 @@ from l1flow_agents.envs.experts.waypoints import (
     Pose,
     WaypointExpert,
     body_of,
-    choose,
     downward,
     turns,
     yaw_of,
@@ -24,55 +23,54 @@ from l1flow_agents.layouts import LAYOUTS
 PEG = np.array([0.23, 0.1, 0.95])  # middle of its top
 WRIST = (-0.6 * np.pi, 0.85 * np.pi)  # the hand's angles short of the end of the wrist's last joint
 THICK = 0.035  # metres between the fingers, a little more than on the handle
-HANDLE = np.array([0.054, 0.0, 0.0])  # middle of the handle in the nut's frame
+HANDLE = np.array([0.058, 0.0, 0.0])  # where it is held, in the nut's frame
+CARRY = 0.045  # metres over the peg
 
 
 class SquareExpert(WaypointExpert):
-    """Hand either way round on the handle, nut either way round on the peg, arcs to either side."""
+    """The least turning, with arcs to either side."""
 
     layout = LAYOUTS["Square-v0"]
-    speeds = (0.6, 1.1)
+    speeds = (0.7, 1.1)
     peg = PEG
-    likely = 0.7  # to take the way with the least turning
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
         self.nut, self.nut_rotation = body_of(objects, "SquareNut")
 
     def draw(self) -> None:
-        rng = self.rng
-        self.offset = np.array([rng.uniform(-0.004, 0.012), 0.0, rng.uniform(-0.002, 0.004)])
-        self.bends = rng.choice([-0.5, 0.0, 0.5], 2) + rng.normal(size=2) * 0.1
-        self.slope, self.carry = rng.uniform(1.0, 3.0), rng.uniform(0.03, 0.06)
+        self.bends = self.rng.normal(size=2) * 0.25
 
     def plan(self, arm: Arm) -> Plan:
         if self.done():
             return True
         self.choose_way()
-        if not (yield from arm.pick(self.grasp, slope=self.slope, hover=0.08, bend=self.bends[0], thick=THICK)):
+        if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08, bend=self.bends[0], thick=THICK)):
             return False
         how: Any = {"aim": (0.007, 0.08), "fit": (0.015, 0.5), "steps": 40, "lost": self.lost, "thick": THICK}
         return (yield from arm.place(self.over, self.onto, bend=self.bends[1], **how))
 
     def choose_way(self) -> None:
-        """Which way round to hold the handle and to put the nut on: usually the one with the least turning."""
-        yaw = yaw_of(self.nut_rotation)
+        """Which way round to hold the handle and to put the nut on: with the least turning from here."""
+        yaw, now = yaw_of(self.nut_rotation), yaw_of(self.arm.rotation)
         ways = []
         for hand in turns(yaw, np.pi, *WRIST):  # the fingers close across the handle
             for nut in (np.pi / 2, np.pi, -np.pi / 2):  # a handle on the peg's far side is beyond the arm's reach
                 turn = (nut - yaw + np.pi) % (2 * np.pi) - np.pi
                 if abs(turn) < 0.75 * np.pi and WRIST[0] < hand + turn < WRIST[1]:
-                    ways.append((abs(hand) + abs(turn), hand - yaw, nut))
-        _, self.hand_turn, self.peg_yaw = choose(self.rng, sorted(ways)[:3], self.likely)
+                    ways.append((abs(hand - now) + abs(turn), hand - yaw, nut))
+        _, self.hand_turn, self.peg_yaw = min(ways)
 
     def grasp(self) -> Pose:
-        position = self.nut + self.nut_rotation.apply(HANDLE + self.offset)
+        position = self.nut + self.nut_rotation.apply(HANDLE)
         return position, downward(yaw_of(self.nut_rotation) + self.hand_turn)
 
     def over(self) -> Pose:
-        """The nut above the peg; sideways only as far as it has been lifted."""
-        goal = self.peg + self.carry * UP
-        near = np.hypot(*(self.peg - self.nut)[:2]) < 0.12
-        lifted = np.clip((self.nut[2] - (0.96 if near else 0.86)) / 0.03, 0, 1)
+        """The nut above the peg, or on the way there: low while it is far, for a straight arm does not come back."""
+        away = float(np.hypot(*(self.peg - self.nut)[:2]))
+        if away < 0.015 and self.nut[2] < self.peg[2] - 0.005:  # the peg is in it already
+            return self.onto()
+        goal = self.peg + (CARRY - 0.1 * np.clip((away - 0.1) / 0.1, 0, 1)) * UP
+        lifted = np.clip((self.nut[2] - goal[2] + 0.035) / 0.03, 0, 1)
         return self.hold(self.nut + (goal - self.nut) * [lifted, lifted, 1])
 
     def onto(self) -> Pose:

@@ -271,6 +271,7 @@ class WaypointExpert(ABC):
     """
 
     layout: ClassVar[Layout]  # of the observation ``object``
+    extras: ClassVar[Layout] = Layout()  # what it may show after that
     arm_names: tuple[str, ...] = ("robot0",)
     speeds = (0.4, 0.8)  # an episode's largest position action is drawn from this range
     noise = 0.1
@@ -290,7 +291,8 @@ class WaypointExpert(ABC):
         """The action for this observation, float32 within [-1, 1]."""
         for arm in self.arms:
             arm.see(observation)
-        self.see(self.layout.split(np.asarray(observation["object"], float)))
+        objects = np.asarray(observation["object"], float)
+        self.see((self.layout if len(objects) == self.layout.dim else self.layout | self.extras).split(objects))
         if self._plans is None:  # the first observation of the episode is what the manner may depend on
             self.draw()
             self._plans = [forever(self.plan, arm) for arm in self.arms]

@@ -32,7 +32,7 @@ class MimicGen(RobosuiteEnv):
             return
         scene: Any = cls.scene
         name, variant = cls.__name__, cls.__name__.rpartition("_")[2]
-        cls.task = Task(name, scene.layout, model_varies=scene.model_varies)
+        cls.task = Task(name, scene.layout, model_varies=scene.model_varies, extras=scene.extras)
         robosuite.environments.base.REGISTERED_ENVS[name] = partial(scene, variant)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import mujoco
@@ -44,11 +44,13 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # rob
         variant: of ``variants``.
         use_object_obs: object poses among the observations.
         reward_shaping: ignored, the reward is sparse.
+        extras: of those of the class, what the observation shows too.
         kwargs: robosuite's.
     """
 
     variants: ClassVar[Mapping[str, Variant]]
     layout: ClassVar[Layout]  # of the observation ``object``
+    extras: ClassVar[Layout] = Layout()  # what it shows beyond that where wished
     subtasks: ClassVar[tuple[Subtask, ...]]
     choose_every_subtask: ClassVar[bool] = False  # a new source for each subtask, else one an episode
     model_varies: ClassVar[bool] = False
@@ -59,10 +61,16 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # rob
     table_friction: ClassVar[tuple[float, float, float]] = (1.0, 0.005, 0.0001)
 
     def __init__(
-        self, variant: str, robots: Any, use_object_obs: bool = True, reward_shaping: bool = False, **kwargs: Any
+        self,
+        variant: str,
+        robots: Any,
+        use_object_obs: bool = True,
+        reward_shaping: bool = False,
+        extras: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         self.variant = self.variants[variant]
-        self.use_object_obs = use_object_obs
+        self.use_object_obs, self.shown = use_object_obs, (*self.layout, *extras)
         super().__init__(robots=robots, **{"initialization_noise": "default", **kwargs})  # the arm's posture varies
 
     # ---- what a task says -------------------------------------------------------------------------------------------
@@ -200,7 +208,7 @@ class Scene(ManipulationEnv, metaclass=_SceneMeta):  # type: ignore[misc]  # rob
     def _setup_observables(self) -> dict[str, Any]:
         observables: dict[str, Any] = super()._setup_observables()
         readers = self.observations()
-        for part in self.layout if self.use_object_obs else ():
+        for part in self.shown if self.use_object_obs else ():
             observables[part] = Observable(part, _sensor_of(readers[part]), sampling_rate=self.control_freq)
         return observables
 

@@ -14,7 +14,7 @@ from l1flow_agents.envs.mimicgen.env import MimicGen
 from l1flow_agents.envs.mimicgen.scene import Scene
 from l1flow_agents.envs.mimicgen.spec import NEAREST, Placement, Range, Subtask, Variant, draw
 from l1flow_agents.envs.robosuite_internals import robosuite
-from l1flow_agents.layouts import LAYOUTS
+from l1flow_agents.layouts import LAYOUTS, Layout
 
 ON_PEG = 0.03  # the nut's middle is nearer to the peg's axis, in x and in y
 LOW = 0.05  # and less than this above the table
@@ -83,6 +83,7 @@ class MovedPegScene(SquareScene):
     """The peg is drawn before the nut and stands fast, so it is part of the model."""
 
     layout = LAYOUTS["Square_D1-v0"]
+    extras = Layout(peg1_quat=4)
     model_varies = True
     variant: PegVariant
     variants = {
@@ -122,6 +123,6 @@ class Square_D1(MimicGen):
 
 
 class Square_D2(MimicGen):
-    """Nut onto the peg, both anywhere and turned anyhow; the peg's turn is not observed."""
+    """Nut onto the peg, both anywhere and turned anyhow; the peg's turn is observed only as an extra, ``peg1_quat``."""
 
     scene = MovedPegScene

@@ -24,6 +24,7 @@ def run_collect(arguments: argparse.Namespace) -> int:
         progress_bar=True,
         cluster=arguments.cluster,
         novice=novice,
+        extras=arguments.extras,
     )
     rate = "the expert's success rate" if novice is None else "rate of the new ones, which the agent had yet to solve,"
     print(f"{arguments.output}: {done.n_demos} demonstrations; {rate} {done}")

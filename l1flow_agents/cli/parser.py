@@ -175,6 +175,9 @@ def add_demonstrations(command: Command) -> None:
         "--agent", help="acts first, and the expert takes over at a random step: corrections of this agent's mistakes"
     )
     collect.add_argument(
+        "--extras", nargs="+", default=[], help="shown beyond the data sets' observation, such as peg1_quat"
+    )
+    collect.add_argument(
         "--seed", type=int, default=COLLECTION_SEED, help="of the first episode (default: %(default)s)"
     )
 

@@ -175,10 +175,16 @@ def cubes(layout: Layout) -> Symmetry:
 
 
 SQUARE = LAYOUTS["Square_D2-v0"]
+SQUARE_TURNED = SQUARE | Layout(peg1_quat=4)
 PIECES = LAYOUTS["ThreePieceAssembly_D2-v0"]
 SYMMETRIES = {
     "pusht": Symmetry((mirror_pusht,), {"image": (96, 96, 3), "agent_pos": (2,), "state": (PUSHT.dim,), ACTION: (2,)}),
     "square": Symmetry((mirror_table(SQUARE), *shifts(SQUARE)), arm(SQUARE)),
+    "square_turned": Symmetry(
+        # the peg looks the same, and is turned by 0 to 90 degrees again
+        (one_after_another(mirror_table(SQUARE_TURNED), turn([SQUARE_TURNED["peg1_quat"]], 1)),),
+        arm(SQUARE_TURNED),
+    ),
     "stack": cubes(LAYOUTS["Stack_D1-v0"]),
     "stackthree": cubes(LAYOUTS["StackThree_D1-v0"]),
     "threepieceassembly": Symmetry(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -61,6 +61,7 @@ def collect(
     progress_bar: bool = False,
     cluster: str | None = None,
     novice: Novice | None = None,
+    extras: Sequence[str] = (),
 ) -> Collected:
     """Let the expert of ``env_id`` act until ``output`` holds ``n_demos`` successful episodes.
 
@@ -72,6 +73,7 @@ def collect(
         novice: acts until a random step of every episode, then the expert takes over, and the demonstration is what
             follows: a correction, from states that an agent gets into and the expert alone does not (DAgger by
             takeover; Ross et al. 2011, Kelly et al. 2019). An episode that the novice solves before is left out.
+        extras: what the environment's observation shows beyond the data sets'.
 
     Raises:
         ConfigError: no such environment, expert or cluster. WorkerError: a process died.
@@ -79,10 +81,10 @@ def collect(
     """
     check_wanted(n_demos, n_workers, seed)
     make_expert(find_spec(env_id).id, np.random.default_rng(0))  # before anything is built: is there one?
-    with closing(make_env(env_id)) as env:
+    with closing(make_env(env_id, extras)) as env:
         described = env_args_of(env, env_id)
     with RobomimicWriter(output, described) as writer:
-        run = partial(expert, env_id, novice)
+        run = partial(expert, env_id, novice, extras)
         return fill(writer, run, n_demos, n_workers, seed, progress_bar, f"{env_id}: the expert", cluster)
 
 
@@ -139,9 +141,9 @@ def _next_seed(writer: RobomimicWriter, first: int) -> int:
 
 
 @contextmanager
-def expert(env_id: str, novice: Novice | None = None) -> Iterator[Run]:
+def expert(env_id: str, novice: Novice | None = None, extras: Sequence[str] = ()) -> Iterator[Run]:
     """Runs the expert's episodes, in one environment: building a simulator takes longer than an episode."""
-    with closing(make_env(env_id)) as env:
+    with closing(make_env(env_id, extras)) as env:
         yield partial(run_expert, env, find_spec(env_id).id, novice(env) if novice else None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any
 
@@ -17,11 +17,16 @@ from l1flow_agents.wrappers import RecordRollouts
 GYM_TYPE = 2  # robomimic's number for an environment of Gymnasium
 
 
-def make_env(env_id: str) -> gym.Env:
-    """With state observations, where the environment has the choice; a simulator is built at the first reset."""
+def make_env(env_id: str, extras: Sequence[str] = ()) -> gym.Env:
+    """With state observations, where the environment has the choice; a simulator is built at the first reset.
+
+    ``extras``: what its observation shows beyond the data sets' (see `RobosuiteEnv`).
+    """
     creator: Any = find_spec(env_id).entry_point
     creator = load_env_creator(creator) if isinstance(creator, str) else creator
     kwargs: dict[str, Any] = {"obs_type": "state"} if "obs_type" in signature(creator).parameters else {}
+    if extras:
+        kwargs["extras"] = list(extras)
     return gym.make(env_id, **kwargs)
 
 

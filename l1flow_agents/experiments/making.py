@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,14 +105,15 @@ def all_steps(experiment: Experiment, data: DataSettings, progress_bar: bool) ->
         raise ConfigError("data: a task file is for generation, which needs data.source")
     how: dict[str, Any] = {"n_workers": _cores(), "progress_bar": progress_bar}
 
-    def expert(output: Path, actor: str, n_demos: int) -> Step:
+    def expert(output: Path, actor: str, n_demos: int, extras: Sequence[str] = ()) -> Step:
         text = f"{n_demos} demonstrations of the expert in {actor}"
-        return Step(output, text, lambda part: collect(actor, n_demos, part, **how), n_demos * _limit(actor) * EXPERT)
+        seconds = n_demos * _limit(actor) * EXPERT
+        return Step(output, text, lambda part: collect(actor, n_demos, part, extras=extras, **how), seconds)
 
     if data.corrections:
         steps = _corrected(experiment, data, states, in_pictures, progress_bar)
     elif data.source is None:
-        steps = [expert(states, env_id, data.episodes)]
+        steps = [expert(states, env_id, data.episodes, experiment.env_kwargs.get("extras", ()))]
     else:
         if data.task is not None:
             read_task_spec(data.task)  # a wrong one is found before the expert acts
@@ -158,7 +159,8 @@ def _corrected(
             with replacing(part) as scratch:
                 shutil.copyfile(first, scratch)
         novice = novice_of(folder / "agent")
-        collect(experiment.env, data.episodes, part, _cores(), progress_bar=progress_bar, novice=novice)
+        how: dict[str, Any] = {"novice": novice, "extras": experiment.env_kwargs.get("extras", ())}
+        collect(experiment.env, data.episodes, part, _cores(), progress_bar=progress_bar, **how)
 
     seconds = _limit(experiment.env) * EXPERT
     return [

@@ -58,7 +58,7 @@ class NutAssemblyExpert(SquareExpert):
         return now + float(np.clip(yaw - now, -1.5, 1.5))
 
     def grasp(self) -> Pose:
-        position = self.nut + self.nut_rotation.apply(HANDLE + self.offset)
+        position = self.nut + self.nut_rotation.apply(HANDLE)
         return position, downward(self.towards(self.hand))
 
     def hold(self, position: np.ndarray) -> Pose:
