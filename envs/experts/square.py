@@ -23,6 +23,8 @@ from l1flow_agents.layouts import LAYOUTS
 PEG = np.array([0.23, 0.1, 0.95])  # middle of its top
 WRIST = (-0.6 * np.pi, 0.85 * np.pi)  # the hand's angles short of the end of the wrist's last joint
 THICK = 0.035  # metres between the fingers, a little more than on the handle
+SEATED = 0.09  # metres: a nut so far below the peg's top is let go
+PUSH = 0.05  # farther down is where the hand wants it, for at a nut that sticks a small push would end
 HANDLE = np.array([0.058, 0.0, 0.0])  # where it is held, in the nut's frame
 CARRY = 0.045  # metres over the peg
 
@@ -46,7 +48,7 @@ class SquareExpert(WaypointExpert):
         self.choose_way()
         if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08, bend=self.bends[0], thick=THICK)):
             return False
-        how: Any = {"aim": (0.007, 0.08), "fit": (0.015, 0.5), "steps": 40, "lost": self.lost, "thick": THICK}
+        how: Any = {"aim": (0.007, 0.08), "fit": (0.015 + PUSH, 0.5), "steps": 40, "lost": self.lost, "thick": THICK}
         return (yield from arm.place(self.over, self.onto, bend=self.bends[1], **how))
 
     def choose_way(self) -> None:
@@ -74,7 +76,7 @@ class SquareExpert(WaypointExpert):
         return self.hold(self.nut + (goal - self.nut) * [lifted, lifted, 1])
 
     def onto(self) -> Pose:
-        return self.hold(self.peg - 0.09 * UP)
+        return self.hold(self.peg - (SEATED + PUSH) * UP)
 
     def hold(self, position: np.ndarray) -> Pose:
         """Hand pose for the nut to be there, level and turned for the peg."""
