@@ -16,6 +16,7 @@ from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import Network
 from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
+from l1flow_agents.networks.frames import FRAME, FRAMES, check
 from l1flow_agents.networks.traced import TracedNetwork
 from l1flow_agents.networks.trial import made_and_tried
 from l1flow_agents.settings import AgentSettings
@@ -37,8 +38,13 @@ class ChunkPolicy(nn.Module):
         self.settings = settings
         shapes = {key: space.shape for key, space in observation_spaces.items()}
         chunk = (settings.horizon, action_space.shape[0])
-        make = partial(make_network, settings, shapes, chunk)
-        self.encoder, self.network = made_and_tried(make, shapes, settings.n_obs_steps, chunk, settings.network)
+        self.frame = choose(settings.frame, FRAMES, "frame") if settings.frame else None
+        encoded = dict(shapes)
+        if self.frame is not None:
+            check(self.frame, {**shapes, ACTION: action_space.shape})
+            encoded[FRAME] = (self.frame.dim,)
+        make = partial(make_network, settings, encoded, chunk)
+        self.encoder, self.network = made_and_tried(make, encoded, settings.n_obs_steps, chunk, settings.network)
         self._traced = TracedNetwork(self.network)
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
         method_class = choose(settings.method, METHODS, "method")
@@ -61,7 +67,10 @@ class ChunkPolicy(nn.Module):
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Raw observations (batch, n_obs_steps, *shape) a key -> condition (batch, cond_dim)."""
-        cond: Tensor = self.encoder({key: self._normalized(key, value) for key, value in observations.items()})
+        normalized = {key: self._normalized(key, value) for key, value in observations.items()}
+        if self.frame is not None:
+            normalized[FRAME] = self.frame.seen(observations)
+        cond: Tensor = self.encoder(normalized)
         return cond
 
     def loss(
@@ -75,7 +84,8 @@ class ChunkPolicy(nn.Module):
             valid: (batch, horizon), 0 where a step does not count.
             noise_samples: draws of noise and time for each observation; an image is encoded once for all of them.
         """
-        cond, x1 = self.encode(observations), self._normalized(ACTION, actions)
+        cond = self.encode(observations)
+        x1 = self.frame.entered(actions, observations) if self.frame else self._normalized(ACTION, actions)
         cond, x1, valid = (part.repeat_interleave(noise_samples, dim=0) for part in (cond, x1, valid))
         return self.method.loss(self.network, x1, cond, valid)
 
@@ -92,7 +102,8 @@ class ChunkPolicy(nn.Module):
 
     def sampled(self, network: Network, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """`plan` by whatever stands for the network."""
-        return self.normalizer.unnormalize(ACTION, self.method.sample(network, noise, self.encode(observations)))
+        chunk = self.method.sample(network, noise, self.encode(observations))
+        return self.frame.left(chunk, observations) if self.frame else self.normalizer.unnormalize(ACTION, chunk)
 
     def _normalized(self, key: str, value: Tensor) -> Tensor:
         """float32 whatever came: the one place where the environment's and the data's dtypes end."""
