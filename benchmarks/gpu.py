@@ -259,7 +259,7 @@ def continued_exactly(bench: Bench) -> bool:
         with tempfile.TemporaryDirectory() as path:
             for stop in stops:
                 agent = bench.agent(SMALL)
-                demonstrations = fitting(bench.demonstrations(agent), agent.spaces_by_key, agent.action_space)
+                demonstrations = fitting(bench.demonstrations(agent), agent.spaces_by_key, agent.action_space, config)
                 folder = RunFolder(Path(path), {**agent.config(), "training": {}})
                 training = Training(agent.policy, demonstrations, steps, config)
                 folder.resume(training)

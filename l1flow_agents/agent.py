@@ -77,6 +77,7 @@ class ChunkAgent(Actor):
         horizon: length of a chunk.
         n_obs_steps: observations that a plan looks at.
         n_action_steps: actions executed before the next plan.
+        frame: that a task's observations and actions are seen in, such as ``pusht``; see `networks.frames`.
         network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder`
             (which may name parts of observations, see `networks.parts`) and of the method class.
         seed: of the initial weights.
@@ -107,6 +108,7 @@ class ChunkAgent(Actor):
         horizon: int = 16,
         n_obs_steps: int = 2,
         n_action_steps: int = 8,
+        frame: str = "",
         network_kwargs: Mapping[str, Any] | None = None,
         encoder_kwargs: Mapping[str, Any] | None = None,
         method_kwargs: Mapping[str, Any] | None = None,
@@ -120,6 +122,7 @@ class ChunkAgent(Actor):
             horizon=horizon,
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
+            frame=frame,
             network_kwargs=network_kwargs or {},
             encoder_kwargs=numbered(encoder_kwargs or {}, layouts_of(env)),
             method_kwargs=method_kwargs or {},
@@ -278,7 +281,7 @@ class ChunkAgent(Actor):
         config = replace(config, precision=precision)
         env = self._env if isinstance(self._env, gym.Env) else self
         check_described(dataset.env_args, dataset.source, env)
-        dataset = fitting(dataset, self.spaces_by_key, self.action_space, config.actions)
+        dataset = fitting(dataset, self.spaces_by_key, self.action_space, config)
         record = training_record(dataset, total_steps, config)
         provenance = replace(self.provenance, training=record, steps_done=0, score={}, versions=versions())
         folder = RunFolder(path, self._config(provenance)) if path else None

@@ -26,7 +26,7 @@ ABOUT = "Plans chunks of actions. Made with the library L1 Flow agents ([L1 Flow
 SHOWN = 5  # failed episodes
 RECIPE = (
     *("batch_size", "learning_rate", "weight_decay", "warmup_steps", "grad_clip", "ema_power", "history_dropout"),
-    *("noise_samples", "precision", "symmetry", "actions", "val_fraction"),
+    *("noise_samples", "precision", "symmetry", "hindsight", "idle", "actions", "val_fraction"),
 )
 
 

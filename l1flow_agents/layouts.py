@@ -141,3 +141,5 @@ LAYOUTS = {
         for variant in variants.split()
     },
 }
+
+PUSHT_MARK = (256.0, 256.0, np.pi / 4)  # where its block shall lie: x, y pixels, radians

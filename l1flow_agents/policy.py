@@ -16,6 +16,7 @@ from l1flow_agents.methods import METHODS
 from l1flow_agents.methods.base import Network
 from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
+from l1flow_agents.networks.frames import FRAME, FRAMES, check
 from l1flow_agents.networks.traced import TracedNetwork
 from l1flow_agents.networks.trial import made_and_tried
 from l1flow_agents.networks.widening import copy_widened
@@ -39,9 +40,14 @@ class ChunkPolicy(nn.Module):
         shapes = {key: space.shape for key, space in observation_spaces.items()}
         self.chunk = chunk = (settings.horizon, action_space.shape[0])
         method = choose(settings.method, METHODS, "method")
-        make = partial(make_network, settings, shapes, chunk, method.told_dim)
+        self.frame = choose(settings.frame, FRAMES, "frame") if settings.frame else None
+        encoded = dict(shapes)
+        if self.frame is not None:
+            check(self.frame, {**shapes, ACTION: action_space.shape})
+            encoded[FRAME] = (self.frame.dim,)
+        make = partial(make_network, settings, encoded, chunk, method.told_dim)
         self.encoder, self.network = made_and_tried(
-            make, shapes, settings.n_obs_steps, chunk, settings.network, method.told_dim
+            make, encoded, settings.n_obs_steps, chunk, settings.network, method.told_dim
         )
         self._traced = TracedNetwork(self.network)
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
@@ -65,7 +71,10 @@ class ChunkPolicy(nn.Module):
 
     def encode(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Raw observations (batch, n_obs_steps, *shape) a key -> condition (batch, cond_dim)."""
-        cond: Tensor = self.encoder({key: self._normalized(key, value) for key, value in observations.items()})
+        normalized = {key: self._normalized(key, value) for key, value in observations.items()}
+        if self.frame is not None:
+            normalized[FRAME] = self.frame.seen(observations)
+        cond: Tensor = self.encoder(normalized)
         return cond
 
     def loss(
@@ -79,7 +88,8 @@ class ChunkPolicy(nn.Module):
             valid: (batch, horizon), 0 where a step does not count.
             noise_samples: draws of noise and time for each observation; an image is encoded once for all of them.
         """
-        cond, x1 = self.encode(observations), self._normalized(ACTION, actions)
+        cond = self.encode(observations)
+        x1 = self._sampled_as(actions, observations)
         cond, x1, valid = (part.repeat_interleave(noise_samples, dim=0) for part in (cond, x1, valid))
         return self.method.loss(self.network, x1, cond, valid)
 
@@ -97,7 +107,7 @@ class ChunkPolicy(nn.Module):
         network: Network = self._traced
         if settled is not None:
             actions, weight = settled
-            network = self.method.imposing(network, self._normalized(ACTION, actions), weight)
+            network = self.method.imposing(network, self._sampled_as(actions, observations), weight)
         where = noise.device.type
         if torch.is_autocast_enabled(where):  # a caller's; plans are made in float32
             with torch.autocast(where, enabled=False):
@@ -106,7 +116,12 @@ class ChunkPolicy(nn.Module):
 
     def sampled(self, network: Network, observations: Mapping[str, Tensor], noise: Tensor) -> Tensor:
         """`plan` by whatever stands for the network."""
-        return self.normalizer.unnormalize(ACTION, self.method.sample(network, noise, self.encode(observations)))
+        chunk = self.method.sample(network, noise, self.encode(observations))
+        return self.frame.left(chunk, observations) if self.frame else self.normalizer.unnormalize(ACTION, chunk)
+
+    def _sampled_as(self, actions: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
+        """Actions (batch, horizon, action_dim) in the units in which the method makes them."""
+        return self.frame.entered(actions, observations) if self.frame else self._normalized(ACTION, actions)
 
     def _normalized(self, key: str, value: Tensor) -> Tensor:
         """float32 whatever came: the one place where the environment's and the data's dtypes end."""

@@ -36,6 +36,8 @@ class AgentSettings:
     """Observations that a plan looks at."""
     n_action_steps: Few = 8
     """Actions executed before the next plan."""
+    frame: str = ""
+    """A name in `l1flow_agents.networks.frames.FRAMES`: observations are seen from there too, and actions are."""
     network_kwargs: Settings = field(default_factory=dict)
     """Settings of the network's class."""
     encoder_kwargs: Settings = field(default_factory=dict)

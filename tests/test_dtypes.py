@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as npst
 
 from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.errors import ConfigError, DatasetError, L1FlowError, ObservationError
+from l1flow_agents.training import TrainingConfig
 
 SHORT = {"batch_size": 8, "warmup_steps": 1, "val_fraction": 0.4, "learning_rate": 1e-3}
 WIDE = spaces.Box(np.float32([-0.5, 0]), np.float32([1.5, 2]), dtype=np.float32)  # holds whole numbers, too
@@ -112,7 +113,7 @@ def test_float32_data_are_not_copied():
     from l1flow_agents.policy import to_tensor
     from l1flow_agents.training import fitting
 
-    fitted = fitting(demos, agent.spaces_by_key, agent.action_space)
+    fitted = fitting(demos, agent.spaces_by_key, agent.action_space, TrainingConfig())
     assert fitted.observations["pos"] is demos.observations["pos"]
     assert to_tensor(demos.actions, torch.device("cpu")).data_ptr() == demos.actions.ctypes.data
 

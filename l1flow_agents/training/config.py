@@ -10,6 +10,7 @@ from pydantic import Field
 
 from l1flow_agents.checks import DATACLASS, read_as
 from l1flow_agents.data.actions import OUTSIDE
+from l1flow_agents.data.hindsight import HINDSIGHT
 from l1flow_agents.data.symmetry import SYMMETRIES
 from l1flow_agents.kinds import Count, Few, NotNegative, Positive, Share, Whole
 from l1flow_agents.names import choose
@@ -47,6 +48,11 @@ class TrainingConfig:
     """Of matrix products in the loss; weights stay float32. ``auto`` takes what is faster on the device."""
     symmetry: str = ""
     """A name in `data.symmetry.SYMMETRIES`: each of its maps is applied to half of the windows."""
+    hindsight: str = ""
+    """A name in `data.hindsight.HINDSIGHT`: demonstrations are moved, each as a whole, to end exactly at the goal."""
+    idle: Share = 0.0
+    """Steps are left out in which no number of the observations goes farther than this share of its range, 0 for none;
+    see `data.idle.moving_rows`."""
     actions: str = "refuse"
     """Of demonstrations that lie outside the action space: ``refuse`` the data, or ``clip`` them."""
     val_fraction: Share = 0.02
@@ -63,6 +69,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.symmetry:
             choose(self.symmetry, SYMMETRIES, "symmetry")
+        if self.hindsight:
+            choose(self.hindsight, HINDSIGHT, "hindsight")
         choose(self.actions, OUTSIDE, "what to do with actions outside the action space")
 
     @classmethod

@@ -19,6 +19,8 @@ from tqdm import tqdm
 
 from l1flow_agents.data import ChunkSampler, Episodes
 from l1flow_agents.data.actions import within
+from l1flow_agents.data.hindsight import HINDSIGHT
+from l1flow_agents.data.idle import without_idle
 from l1flow_agents.data.normalizer import ACTION, is_image
 from l1flow_agents.data.symmetry import SYMMETRIES
 from l1flow_agents.errors import DatasetError, TrainingError
@@ -158,16 +160,14 @@ class Training:
 
 
 def fitting(
-    dataset: Episodes, boxes: Mapping[str, spaces.Box], actions: spaces.Box, outside: str = "refuse"
+    dataset: Episodes, boxes: Mapping[str, spaces.Box], actions: spaces.Box, config: TrainingConfig
 ) -> Episodes:
-    """The part of ``dataset`` that an agent with the observations ``boxes`` looks at.
+    """The part of ``dataset`` that an agent with the observations ``boxes`` looks at, prepared as ``config`` says.
 
     Pictures are uint8. Every other number may have any whole or floating dtype; it becomes float32 a batch at a time.
 
-    Args:
-        outside: actions outside their space: ``refuse`` or ``clip``.
-
     Raises:
+        ConfigError: hindsight of another task.
         DatasetError: a key is missing, a shape is not that of the spaces, or a dtype or an action cannot be used.
     """
     dataset = dataset.select(boxes)
@@ -183,7 +183,10 @@ def fitting(
         largest = max(abs(float(array.min())), abs(float(array.max()))) if array.dtype.itemsize > 4 else 0.0
         if largest > np.finfo(np.float32).max:
             raise DatasetError(f"{dataset.source}: key {key!r} holds {largest}, which float32 cannot")
-    return within(dataset, actions, outside)
+    dataset = within(dataset, actions, config.actions)
+    if config.hindsight:
+        dataset = within(HINDSIGHT[config.hindsight](dataset), actions, "clip")
+    return without_idle(dataset, config.idle) if config.idle else dataset
 
 
 def training_record(dataset: Episodes, total_steps: int, config: TrainingConfig) -> dict[str, Any]:
