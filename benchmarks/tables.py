@@ -273,7 +273,7 @@ def deadline(what: str) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, 200 episodes of an expert", False),
+    "robosuite agents": lambda: agents_table(STATE_AGENTS, "robosuite, episodes of an expert", False),
     "pusht agents": lambda: agents_table(PUSHT_AGENTS, "PushT, 206 human demonstrations", True),
     "robosuite results": lambda: results_table((*STATE_AGENTS, "toolhang-state", "transport-state")),
     "pusht results": lambda: results_table(PUSHT_AGENTS),
