@@ -82,7 +82,7 @@ def test_a_student_has_dropout_of_its_own(network):
 @pytest.mark.parametrize("method, betas", [("ddpm", (0.95, 0.999)), ("onedp", (0.0, 0.999))])
 def test_adams_betas_are_the_methods_unless_told(method, betas):
     agent = new_agent(method=method)
-    data = fitting(random_episodes(), agent.spaces_by_key, agent.action_space)
+    data = fitting(random_episodes(), agent.spaces_by_key, agent.action_space, TrainingConfig())
     for given in (None, (0.5, 0.9)):
         training = Training(agent.policy, data, 2, TrainingConfig(precision="float32", betas=given, **SHORT))
         assert {group["betas"] for group in training.optimizer.param_groups} == {given or betas}

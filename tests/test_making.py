@@ -108,19 +108,19 @@ def test_a_task_file_goes_by_its_name(name):
 
 def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty, capsys):
     pytest.importorskip("robosuite", reason="the simulator of this task is not installed")
-    assert main(["train", "stack_d1-state", "data.episodes=2", "data.n_sources=1", *TINY]) == 0
+    assert main(["train", "coffee_d2-state", "data.episodes=2", "data.n_sources=1", *TINY]) == 0
     said = capsys.readouterr().err
     for words in (
-        "stack_d1.hdf5 is not there and is made; after an interruption the same command continues",
-        "stack_d0_source.hdf5: 1 demonstrations of the expert in Stack_D0-v0",
-        "stack_d1.hdf5: 2 demonstrations generated from them in Stack_D1-v0",
+        "coffee_d2.hdf5 is not there and is made; after an interruption the same command continues",
+        "coffee_d2_source.hdf5: 1 demonstrations of the expert in Coffee_D2-v0",
+        "coffee_d2.hdf5: 2 demonstrations generated from them in Coffee_D2-v0",
         "roughly a minute on 1 cores; then 4 training steps",
     ):
         assert words in said
-    assert {path.name for path in empty.iterdir()} == {"stack_d0_source.hdf5", "stack_d1.hdf5", "runs"}
-    agent = L1FlowAgent.load(default_agent("Stack_D1-v0"))
-    assert agent.env_id == "Stack_D1-v0" and agent.provenance.training["dataset"]["episodes"] == 2
-    assert read_experiment("runs/stack_d1-state/experiment.yaml").data.n_sources == 1
+    assert {path.name for path in empty.iterdir()} == {"coffee_d2_source.hdf5", "coffee_d2.hdf5", "runs"}
+    agent = L1FlowAgent.load(default_agent("Coffee_D2-v0"))
+    assert agent.env_id == "Coffee_D2-v0" and agent.provenance.training["dataset"]["episodes"] == 2
+    assert read_experiment("runs/coffee_d2-state/experiment.yaml").data.n_sources == 1
 
 
 def test_mistakes_of_a_first_agent_are_corrected(one_core, empty, capsys):

@@ -244,7 +244,7 @@ def test_the_plan_lines_up_with_the_newest_observation(make_agent, monkeypatch):
     """Row n_obs_steps - 1 of the network's chunk is the action for now (the sampling rule of the data)."""
     agent = make_agent(n_obs_steps=3, n_action_steps=4)
     rows = torch.arange(16.0)[:, None].expand(2, 16, 2) / 20 - 0.4
-    monkeypatch.setattr(agent.policy, "plan", lambda observations, noise: rows)
+    monkeypatch.setattr(agent.policy, "plan", lambda observations, noise, *settled: rows)
     planned = agent.predict_chunk(observe(2))
     np.testing.assert_array_equal(planned, rows[:, 2:].numpy().clip(ACTION.low, ACTION.high))
     assert planned[0, 0, 0] == pytest.approx(2 / 20 - 0.4)
