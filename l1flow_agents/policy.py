@@ -39,13 +39,14 @@ class ChunkPolicy(nn.Module):
         self.settings = settings
         shapes = {key: space.shape for key, space in observation_spaces.items()}
         self.chunk = chunk = (settings.horizon, action_space.shape[0])
+        network = choose(settings.network, NETWORKS, "network")
         method = choose(settings.method, METHODS, "method")
         self.frame = choose(settings.frame, FRAMES, "frame") if settings.frame else None
         encoded = dict(shapes)
         if self.frame is not None:
             check(self.frame, {**shapes, ACTION: action_space.shape})
             encoded[FRAME] = (self.frame.dim,)
-        make = partial(make_network, settings, encoded, chunk, method.told_dim)
+        make = partial(make_network, network, settings, encoded, chunk, method.told_dim)
         self.encoder, self.network = made_and_tried(
             make, encoded, settings.n_obs_steps, chunk, settings.network, method.told_dim
         )
@@ -130,13 +131,16 @@ class ChunkPolicy(nn.Module):
 
 
 def make_network(
-    settings: AgentSettings, shapes: Mapping[str, tuple[int, ...]], chunk: tuple[int, int], told_dim: int
+    network: type[nn.Module],
+    settings: AgentSettings,
+    shapes: Mapping[str, tuple[int, ...]],
+    chunk: tuple[int, int],
+    told_dim: int,
 ) -> tuple[ObservationEncoder, nn.Module]:
-    """The encoder of observations with ``shapes``, and the network of chunks (horizon, action_dim), which is told
+    """The encoder of observations with ``shapes``, and ``network`` of chunks (horizon, action_dim), which is told
     ``told_dim`` numbers more.
     """
     encoder = build(ObservationEncoder, shapes, settings.n_obs_steps, what="encoder", settings=settings.encoder_kwargs)
-    network = choose(settings.network, NETWORKS, "network")
     cond_dim = encoder.cond_dim + told_dim
     made = build(network, *chunk, cond_dim, what=settings.network, settings=settings.network_kwargs)
     return encoder, made

@@ -142,7 +142,7 @@ def test_a_checkpoint_of_a_package_that_is_not_installed(done):
     with pytest.raises(CheckpointError) as caught:
         L1FlowAgent.load(done[0] / "run" / "agent")
     message = str(caught.value)
-    assert "unknown method 'huber', expected one of" in message and "\n" not in message
+    assert "unknown network 'linear', expected one of ['mlp'," in message and "\n" not in message
     assert "or one that an installed or imported package adds" in message
 
 

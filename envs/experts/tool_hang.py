@@ -7,7 +7,6 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import (
     CLOSED,
-    CLOSING,
     OPEN,
     RISE,
     UP,
@@ -146,8 +145,7 @@ class ToolHangExpert(WaypointExpert):
         """Come down through a funnel and close around what is ``thick`` metres thick, rising as the fingers close."""
         position, rotation = goal
         above = arm.position[2] - position[2]
-        astray = np.hypot(*(position - arm.position)[:2]) + 0.05 * arm.error(goal)[1]
-        closed = np.clip(1 - (arm.width - thick) / CLOSING, 0, 1)
+        astray, closed = arm.astray(goal), arm.closed(thick)
         if astray < 0.007 + max(0.02 * closed, 0.6 * (0.02 - above)) and above < 0.02:
             return arm.action((position + closed * RISE * UP, rotation), CLOSED)
         return arm.action((position + np.clip(2 * (astray - 0.007), 0, top) * UP, rotation), OPEN)

@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from l1flow_agents.envs.experts.waypoints import (
     CLOSED,
-    CLOSING,
     OPEN,
     RISE,
     UP,
@@ -134,8 +133,7 @@ class TransportExpert(WaypointExpert):
         """Come down through a funnel and close around what is ``thick`` metres thick, rising as the fingers close."""
         position, rotation = goal
         high = arm.position[2] - position[2]
-        astray = np.hypot(*(position - arm.position)[:2]) + 0.05 * arm.error(goal)[1]
-        closed = np.clip(1 - (arm.width - thick) / CLOSING, 0, 1)
+        astray, closed = arm.astray(goal), arm.closed(thick)
         if astray < 0.01 + max(0.02 * closed, 0.8 * (0.03 - high)) and high < 0.03:
             return Order((position + closed * rise * UP, rotation), CLOSED)
         high = position[2] + np.clip(SLOPE * (astray - 0.01), 0, max(OVER - position[2], 0.08))

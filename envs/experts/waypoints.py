@@ -140,8 +140,7 @@ class Arm:
 
         def above() -> Pose:
             position, rotation = goal()
-            astray = np.hypot(*(position - self.position)[:2]) + 0.05 * self.error((position, rotation))[1]
-            height = np.clip(slope * (astray - 0.01), 0, hover)
+            height = np.clip(slope * (self.astray((position, rotation)) - 0.01), 0, hover)
             too_low = position[2] + height - self.position[2]
             return self.lifting((position + height * UP, rotation), np.clip(1 - too_low / RISE, 0, 1))
 
@@ -218,7 +217,7 @@ class Arm:
         follows from one observation, and a pupil who is shown only the newest knows when to rise.
         """
         for _ in range(steps):
-            closed = np.clip(1 - (self.width - thick) / CLOSING, 0, 1)
+            closed = self.closed(thick)
             if closed == 1:
                 break
             position, rotation = goal()
@@ -257,6 +256,14 @@ class Arm:
     def rise(self, height: float, gripper: float, speed: float = 1.0) -> Plan:
         top, rotation = self.position + height * UP, self.rotation
         return (yield from self.move(lambda: (top, rotation), gripper, speed=speed, tolerance=0.02))
+
+    def astray(self, pose: Pose) -> float:
+        """Metres sideways from ``pose``, a radian counted as 5 cm: what a funnel's height depends on."""
+        return float(np.hypot(*(pose[0] - self.position)[:2]) + 0.05 * self.error(pose)[1])
+
+    def closed(self, thick: float) -> float:
+        """How far the fingers have come to what is ``thick`` metres thick: 0 while it is farther, 1 on it."""
+        return float(np.clip(1 - (self.width - thick) / CLOSING, 0, 1))
 
     def error(self, pose: Pose) -> tuple[float, float]:
         """Metres and radians from here to ``pose``."""

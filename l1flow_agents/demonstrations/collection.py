@@ -23,7 +23,7 @@ from l1flow_agents.errors import ConfigError, DatasetError
 from l1flow_agents.parallel import Worker, in_order_by
 from l1flow_agents.seeds import COLLECTION_SEED
 
-UNLIMITED = 500  # steps of an episode without a limit of its own, for what depends on that
+UNLIMITED = 500  # steps taken for an episode's where it has no limit
 HOPELESS = 50  # episodes without any success before a collection gives up
 
 TAKEN_OVER = 0.4  # of an episode's step limit: the expert takes over from an agent before that
@@ -152,9 +152,13 @@ def run_expert(env: gym.Env, env_id: str, acting: Callable[[int], Policy] | None
     expert = make_expert(env_id, np.random.default_rng([seed, 1]))  # a stream of its own, not the environment's
     if acting is None:
         return record_episode(env, expert.act, seed)
-    limit = env.spec.max_episode_steps if env.spec and env.spec.max_episode_steps else UNLIMITED
-    n_steps = int(np.random.default_rng([seed, 2]).integers(1, max(2, int(TAKEN_OVER * limit))))
+    n_steps = int(np.random.default_rng([seed, 2]).integers(1, max(2, int(TAKEN_OVER * step_limit(env_id)))))
     left, agent = count(-n_steps), acting(seed)
     demo = record_episode(env, lambda seen: agent(seen) if next(left) < 0 else expert.act(seen), seed)
     corrected = demo and demo.after(n_steps)
     return corrected and replace(corrected, attributes={**corrected.attributes, "taken_over": n_steps})
+
+
+def step_limit(env_id: str) -> int:
+    """Steps of an episode, for what depends on that."""
+    return find_spec(env_id).max_episode_steps or UNLIMITED

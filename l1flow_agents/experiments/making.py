@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from l1flow_agents.data.download import PUBLISHED, data_dir, download, locate
 from l1flow_agents.data.robomimic_hdf5 import demo_names
-from l1flow_agents.demonstrations.collection import collect
+from l1flow_agents.demonstrations.collection import collect, step_limit
 from l1flow_agents.demonstrations.generation import generate, read_task_spec
 from l1flow_agents.demonstrations.observing import add_observations
 from l1flow_agents.envs import find_spec, is_ours, plain_id
@@ -107,7 +107,7 @@ def all_steps(experiment: Experiment, data: DataSettings, progress_bar: bool) ->
 
     def expert(output: Path, actor: str, n_demos: int, extras: Sequence[str] = ()) -> Step:
         text = f"{n_demos} demonstrations of the expert in {actor}"
-        seconds = n_demos * _limit(actor) * EXPERT
+        seconds = n_demos * step_limit(actor) * EXPERT
         return Step(output, text, lambda part: collect(actor, n_demos, part, extras=extras, **how), seconds)
 
     if data.corrections:
@@ -126,12 +126,12 @@ def all_steps(experiment: Experiment, data: DataSettings, progress_bar: bool) ->
                 states,
                 text,
                 lambda part: generate(env_id, source, data.episodes, part, **followed),
-                data.episodes * _limit(env_id) * GENERATED,
+                data.episodes * step_limit(env_id) * GENERATED,
             ),
         ]
     if in_pictures:
         text = f"the same, observed with {', '.join(f'{key}={value}' for key, value in observed.items())}"
-        seconds = data.episodes * _limit(env_id) * PICTURES
+        seconds = data.episodes * step_limit(env_id) * PICTURES
         steps.append(Step(path, text, lambda part: add_observations(states, part, **observed, **how), seconds))
     return steps
 
@@ -162,7 +162,7 @@ def _corrected(
         how: dict[str, Any] = {"novice": novice, "extras": experiment.env_kwargs.get("extras", ())}
         collect(experiment.env, data.episodes, part, _cores(), progress_bar=progress_bar, **how)
 
-    seconds = _limit(experiment.env) * EXPERT
+    seconds = step_limit(experiment.env) * EXPERT
     return [
         *all_steps(before, alone, progress_bar),
         Step(folder, f"an agent that learns them in {experiment.training.total_steps} steps", train, 0),
@@ -173,10 +173,6 @@ def _corrected(
 def file_name(env_id: str, more: str = "") -> str:
     """``Square_D1-v0`` -> ``square_d1.hdf5``."""
     return f"{plain_id(find_spec(env_id)).rpartition('-v')[0].lower()}{more}.hdf5"
-
-
-def _limit(env_id: str) -> int:
-    return find_spec(env_id).max_episode_steps or 500
 
 
 def _cores() -> int:
