@@ -38,6 +38,7 @@ docs/agent
 docs/envs
 docs/mimicgen
 docs/data
+docs/viewing
 docs/lerobot
 docs/evaluation
 docs/realtime

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
-REPLACEABLE = {CONFIG, WEIGHTS, "training.safetensors", "README.md"}  # what lies in a checkpoint
+# what examples/lerobot_policy_l1flow writes beside these, for LeRobot
+LEROBOT = ("config.json", "policy_preprocessor.json", "policy_postprocessor.json")
+REPLACEABLE = {CONFIG, WEIGHTS, "training.safetensors", "README.md", *LEROBOT}  # what lies in a checkpoint
 FETCHED = {CONFIG: limits.YAML_BYTES, WEIGHTS: 4 * limits.WEIGHTS + limits.HEADER_BYTES}  # at most so many bytes
 PARTS = {"agent": dict, "observation_space": dict, "action_space": dict, "env": dict, "weights_sha256": str}
 OPTIONAL = {"bare_observation": bool, "training": dict, "score": dict, "teacher": dict, "versions": dict}

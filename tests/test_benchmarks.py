@@ -199,11 +199,25 @@ def test_every_script_is_run_here():
         assert any(name.startswith(path.stem) for name in tested), f"{path.name}: no smoke run in {Path(__file__).name}"
 
 
+def repeated_with_lerobot(script: str, folder: Path, needs: str) -> dict:
+    """What the script found with the interpreter that has LeRobot; skips the test where there is none."""
+    python, output = os.environ.get("L1FLOW_LEROBOT_PYTHON"), folder / "out.json"
+    if not python:
+        pytest.skip(f"needs {needs}: L1FLOW_LEROBOT_PYTHON=/its/python")
+    command = [sys.executable, BENCHMARKS / script, "--python", python, "--json", output]
+    subprocess.run(command, check=True, capture_output=True)
+    return json.loads(output.read_text())
+
+
 def test_loaders(tmp_path):
     """The record is benchmarks/results/loaders.json; this repeats it where LeRobot and Minari are at hand."""
-    python, output = os.environ.get("L1FLOW_LEROBOT_PYTHON"), tmp_path / "out.json"
-    if not python:
-        pytest.skip("needs lerobot 0.6 and minari, in an environment of their own: L1FLOW_LEROBOT_PYTHON=/its/python")
-    script = [sys.executable, BENCHMARKS / "loaders.py", "--python", python, "--json", output]
-    subprocess.run(script, check=True, capture_output=True)
-    assert all(one["equal"] for one in json.loads(output.read_text())["data_sets"].values())
+    found = repeated_with_lerobot("loaders.py", tmp_path, "lerobot 0.6 and minari, in an environment of their own")
+    assert all(one["equal"] for one in found["data_sets"].values())
+
+
+@pytest.mark.timeout(900)  # LeRobot is imported, two episodes are drawn, and an arm moves by the clock
+def test_plugin_inside_lerobot(tmp_path):
+    """The record is benchmarks/results/plugin.json; this repeats it where LeRobot is at hand."""
+    found = repeated_with_lerobot("plugin.py", tmp_path, "lerobot 0.6, in an environment of its own")
+    assert all(one["equal"] for part in ("agents", "commands") for one in found[part].values())
+    assert "l1flow train" in found["refused"]["new policy"] and "--policy.path" in found["refused"]["new policy"]

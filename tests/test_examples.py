@@ -46,6 +46,24 @@ def test_multimodality(tmp_path):
     assert "8 plans" in out and (tmp_path / "modes.png").stat().st_size > 5_000
 
 
+def test_from_data_to_arm(tmp_path, monkeypatch):
+    """The notebook, cell by cell, with small numbers."""
+    monkeypatch.chdir(tmp_path)
+    few = {"N_DEMOS": 2, "N_STEPS": 20, "N_EPISODES": 1, "N_FILMS": 0, "N_RUNS": 1, "SECONDS": 1.0}
+    names: dict = {"__name__": "__main__"}
+    for cell in json.loads((EXAMPLES / "from_data_to_arm.ipynb").read_text())["cells"]:
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], "is committed as it is before it runs"
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            assert few.keys() <= names.keys()
+            names |= few
+    names["env"].close()
+    assert names["told"].plans and names["told"].stopped is None
+    pages = {"look.html", "plans.html", "rollouts.html", "arm.html"}
+    assert pages <= {path.name for path in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_every_example_explains_itself(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])

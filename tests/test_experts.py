@@ -11,11 +11,13 @@ import pytest
 
 import l1flow_agents  # noqa: F401  registers the environments
 from l1flow_agents.envs.experts import EXPERTS, make_expert
+from l1flow_agents.envs.experts.waypoints import WaypointExpert
 from l1flow_agents.errors import ConfigError
 
 pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
 
 
+REMEMBERS = ("Transport-v0", "PickPlace_D0-v0", "Kitchen_D0-v0", "CoffeePreparation_D0-v0")
 HARD = ("Transport-v0", "ToolHang-v0", "CoffeePreparation_D0-v0")
 
 
@@ -50,6 +52,28 @@ def test_solves_the_task(env):
         assert actions.dtype == np.float32
         assert all(env.action_space.contains(action) for action in actions)
     assert solved == enough
+
+
+def test_begun_anew_it_goes_on_alike(env):
+    """What comes next follows from the newest observation, so a pupil can learn it from that, and correct another."""
+    if env.spec.id in REMEMBERS:
+        pytest.skip("these experts wait for the fingers, or for the other arm")
+
+    def anew() -> WaypointExpert:
+        expert = make_expert(env.spec.id, np.random.default_rng(5))
+        for arm in expert.arms:
+            arm.noise = 0.0
+        return expert
+
+    under_way = anew()
+    observation, _ = env.reset(seed=10000)
+    far, done = [], False
+    while not done:
+        action = under_way.act(observation)
+        far.append(np.abs(anew().act(observation) - action).max() > 0.2)
+        observation, _, terminated, truncated, _ = env.step(action)
+        done = terminated or truncated
+    assert np.mean(far) < 0.08
 
 
 def test_the_generator_alone_decides(env):

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "l1flow_agents"
 LAYERS = (  # from the bottom; parts of one layer do not know each other
-    {"errors", "lazy", "limits", "noise", "rotations", "seeds", "versions"},
+    {"errors", "html_page", "lazy", "limits", "noise", "rotations", "seeds", "versions"},
     {"kinds", "registry"},
     {"building", "demonstration", "device", "gpu_sharing", "layouts", "names", "spawning"},
     {"checks", "env_maker", "files", "frozen", "parallel"},
@@ -24,7 +24,7 @@ LAYERS = (  # from the bottom; parts of one layer do not know each other
     {"acting", "checkpoint"},
     {"card", "exporting", "training"},
     {"agent"},
-    {"evaluation", "realtime"},
+    {"evaluation", "realtime", "viewing"},
     {"experiments"},
     {"comparison"},
     {"cli"},

@@ -70,16 +70,16 @@ def test_every_other_environment_is_one_line():
 
 
 def test_the_commands_say_so(capsys):
-    for argv in (["eval", "coffee_d2-state"], ["rollout", "--env", "Coffee_D2-v0"]):
+    for argv in (["eval", "threading_d2-state"], ["rollout", "--env", "Threading_D2-v0"]):
         assert main(argv) == 2
-        assert "`l1flow train coffee_d2-state` makes its demonstrations" in capsys.readouterr().err
-    assert main(["eval", "coffe_d2-state"]) == 2
-    assert "did you mean 'coffee_d2-state'?" in capsys.readouterr().err
+        assert "`l1flow train threading_d2-state` makes its demonstrations" in capsys.readouterr().err
+    assert main(["eval", "threding_d2-state"]) == 2
+    assert "did you mean 'threading_d2-state'?" in capsys.readouterr().err
 
 
 def test_a_trained_agent_goes_by_its_name(make_agent, empty):
-    make_agent().save(empty / "runs" / "coffee_d2-state" / "agent")
-    assert zoo.find("coffee_d2-state") == Path("runs/coffee_d2-state/agent")
+    make_agent().save(empty / "runs" / "threading_d2-state" / "agent")
+    assert zoo.find("threading_d2-state") == Path("runs/threading_d2-state/agent")
     make_agent().save(empty / "runs" / "pusht-state" / "agent")
     assert zoo.find("pusht-state").is_relative_to(zoo.BUNDLED), "published ones stay what they are"
 
@@ -106,21 +106,24 @@ def test_a_task_file_goes_by_its_name(name):
 # ---- making -------------------------------------------------------------------------------------------------------
 
 
+GENERATED = "data={episodes: 2, n_sources: 1, source: Threading_D2-v0, task: threading}"
+
+
 def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty, capsys):
     pytest.importorskip("robosuite", reason="the simulator of this task is not installed")
-    assert main(["train", "coffee_d2-state", "data.episodes=2", "data.n_sources=1", *TINY]) == 0
+    assert main(["train", "threading_d2-state", GENERATED, *TINY]) == 0
     said = capsys.readouterr().err
     for words in (
-        "coffee_d2.hdf5 is not there and is made; after an interruption the same command continues",
-        "coffee_d2_source.hdf5: 1 demonstrations of the expert in Coffee_D2-v0",
-        "coffee_d2.hdf5: 2 demonstrations generated from them in Coffee_D2-v0",
+        "threading_d2.hdf5 is not there and is made; after an interruption the same command continues",
+        "threading_d2_source.hdf5: 1 demonstrations of the expert in Threading_D2-v0",
+        "threading_d2.hdf5: 2 demonstrations generated from them in Threading_D2-v0",
         "roughly a minute on 1 cores; then 4 training steps",
     ):
         assert words in said
-    assert {path.name for path in empty.iterdir()} == {"coffee_d2_source.hdf5", "coffee_d2.hdf5", "runs"}
-    agent = L1FlowAgent.load(default_agent("Coffee_D2-v0"))
-    assert agent.env_id == "Coffee_D2-v0" and agent.provenance.training["dataset"]["episodes"] == 2
-    assert read_experiment("runs/coffee_d2-state/experiment.yaml").data.n_sources == 1
+    assert {path.name for path in empty.iterdir()} == {"threading_d2_source.hdf5", "threading_d2.hdf5", "runs"}
+    agent = L1FlowAgent.load(default_agent("Threading_D2-v0"))
+    assert agent.env_id == "Threading_D2-v0" and agent.provenance.training["dataset"]["episodes"] == 2
+    assert read_experiment("runs/threading_d2-state/experiment.yaml").data.n_sources == 1
 
 
 def test_mistakes_of_a_first_agent_are_corrected(one_core, empty, capsys):

@@ -34,7 +34,7 @@ def wheel(checkout, tmp_path_factory) -> Path:
 def test_the_wheel_holds_everything_under_one_name(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"l1flow_agents"}
-    data = ("configs/pusht-state.yaml", "published.yaml", "bundled/pusht-state/README.md")
+    data = ("configs/pusht-state.yaml", "published.yaml", "bundled/pusht-state/README.md", "viewing/viewer.js")
     tasks = ("demonstrations/generation/tasks/square.yaml",)
     for part in ("envs/pusht.py", "wrappers/__init__.py", "py.typed", *data, *tasks):
         assert f"l1flow_agents/{part}" in names

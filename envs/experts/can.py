@@ -35,7 +35,7 @@ class CanExpert(WaypointExpert):
             return (yield from arm.let_go(self.into, THICK))
         if not (yield from arm.pick(self.grasp, slope=2.0, hover=0.12, bend=self.bends[0], thick=THICK)):
             return False
-        how: Any = {"aim": (0.03, 3), "fit": (DROP, 3), "steps": 30, "lost": self.lost, "thick": THICK}
+        how: Any = {"aim": (0.03, 3), "drop": DROP, "steps": 30, "lost": self.lost, "thick": THICK}
         return (yield from arm.place(self.over, self.into, bend=self.bends[1], **how))
 
     def grasp(self) -> Pose:

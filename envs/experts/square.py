@@ -23,8 +23,7 @@ from l1flow_agents.layouts import LAYOUTS
 PEG = np.array([0.23, 0.1, 0.95])  # middle of its top
 WRIST = (-0.6 * np.pi, 0.85 * np.pi)  # the hand's angles short of the end of the wrist's last joint
 THICK = 0.035  # metres between the fingers, a little more than on the handle
-SEATED = 0.09  # metres: a nut so far below the peg's top is let go
-PUSH = 0.05  # farther down is where the hand wants it, for at a nut that sticks a small push would end
+THREADED = 0.035  # metres: a nut so far below the peg's top is let go and falls; pushed on, it tilts and sticks
 HANDLE = np.array([0.058, 0.0, 0.0])  # where it is held, in the nut's frame
 CARRY = 0.045  # metres over the peg
 
@@ -34,7 +33,7 @@ class SquareExpert(WaypointExpert):
 
     layout = LAYOUTS["Square-v0"]
     speeds = (0.7, 1.1)
-    peg = PEG
+    peg, handle = PEG, HANDLE
 
     def see(self, objects: dict[str, np.ndarray]) -> None:
         self.nut, self.nut_rotation = body_of(objects, "SquareNut")
@@ -48,22 +47,28 @@ class SquareExpert(WaypointExpert):
         self.choose_way()
         if not (yield from arm.pick(self.grasp, slope=1.5, hover=0.08, bend=self.bends[0], thick=THICK)):
             return False
-        how: Any = {"aim": (0.007, 0.08), "fit": (0.015 + PUSH, 0.5), "steps": 40, "lost": self.lost, "thick": THICK}
+        how: Any = {"aim": (0.007, 0.08), "drop": 0.015, "steps": 40, "lost": self.lost, "thick": THICK}
         return (yield from arm.place(self.over, self.onto, bend=self.bends[1], **how))
 
     def choose_way(self) -> None:
         """Which way round to hold the handle and to put the nut on: with the least turning from here."""
         yaw, now = yaw_of(self.nut_rotation), yaw_of(self.arm.rotation)
         ways = []
-        for hand in turns(yaw, np.pi, *WRIST):  # the fingers close across the handle
+        for hand in self.hands(yaw, now, *WRIST):
             for nut in (np.pi / 2, np.pi, -np.pi / 2):  # a handle on the peg's far side is beyond the arm's reach
                 turn = (nut - yaw + np.pi) % (2 * np.pi) - np.pi
                 if abs(turn) < 0.75 * np.pi and WRIST[0] < hand + turn < WRIST[1]:
                     ways.append((abs(hand - now) + abs(turn), hand - yaw, nut))
         _, self.hand_turn, self.peg_yaw = min(ways)
 
+    def hands(self, yaw: float, now: float, low: float, high: float) -> np.ndarray:
+        """Angles of a hand whose fingers close across the handle; of one that holds it, only its own."""
+        ways = turns(yaw, np.pi, low, high)
+        held = self.arm.around(THICK) and not self.lost()
+        return ways[np.argmin(np.abs(ways - now))][None] if held else ways
+
     def grasp(self) -> Pose:
-        position = self.nut + self.nut_rotation.apply(HANDLE)
+        position = self.nut + self.nut_rotation.apply(self.handle)
         return position, downward(yaw_of(self.nut_rotation) + self.hand_turn)
 
     def over(self) -> Pose:
@@ -76,7 +81,7 @@ class SquareExpert(WaypointExpert):
         return self.hold(self.nut + (goal - self.nut) * [lifted, lifted, 1])
 
     def onto(self) -> Pose:
-        return self.hold(self.peg - (SEATED + PUSH) * UP)
+        return self.hold(self.peg - THREADED * UP)
 
     def hold(self, position: np.ndarray) -> Pose:
         """Hand pose for the nut to be there, level and turned for the peg."""
@@ -84,7 +89,7 @@ class SquareExpert(WaypointExpert):
         return self.arm.carry((self.nut, self.nut_rotation), (position, level))
 
     def lost(self) -> bool:
-        handle = self.nut + self.nut_rotation.apply(HANDLE)
+        handle = self.nut + self.nut_rotation.apply(self.handle)
         return bool(np.linalg.norm(self.arm.position - handle) > 0.05)
 
     def done(self) -> bool:

@@ -15,8 +15,10 @@ from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
 CLOSING, RISE = 0.015, 0.03  # metres of the fingers' way in which a closing hand begins to rise, and how fast
-LETTING_GO = 0.4  # part of the episode's speed
+LETTING_GO, LEFT = 0.4, 0.03  # part of the episode's speed, and metres up with it
+CAUGHT = 0.009  # metres from where they hold it, fingers begin to close: the hand still moves then
 HELD = 0.03  # metres: an object that the fingers stand on is so near to where they would have been put
+DEEP = 0.04  # metres below where things are let go: a hand that slows down there would hardly get to it
 CARRIED = 300  # steps at most from picking up to letting go
 GAIN = 1.5  # actions are relative to where the arm is, so a gain above 1 hurries without overshoot
 DOWN = Rotation.from_euler("x", np.pi)  # a hand that points down; its fingers open along y, the palm's width is x
@@ -144,9 +146,9 @@ class Arm:
             too_low = position[2] + height - self.position[2]
             return self.lifting((position + height * UP, rotation), np.clip(1 - too_low / RISE, 0, 1))
 
-        if thick and thick / 2 < self.width < thick and self.error(goal())[0] < HELD:
+        if thick and self.around(thick) and self.error(goal())[0] < HELD:
             return True
-        if not (yield from self.move(above, OPEN, bend=bend, tolerance=0.007, turn_tolerance=0.12, steps=steps)):
+        if not (yield from self.move(above, OPEN, bend=bend, tolerance=CAUGHT, turn_tolerance=0.12, steps=steps)):
             # a finger stands on something: up, and again
             yield from self.rise(0.06, OPEN)
             return False
@@ -159,7 +161,7 @@ class Arm:
         *,
         bend: float,
         aim: tuple[float, float],
-        fit: tuple[float, float],
+        drop: float,
         steps: int,
         lost: Callable[[], bool],
         opened: float = 0.0,
@@ -167,11 +169,12 @@ class Arm:
     ) -> Plan:
         """Carry what is held to ``over()``, let it down to ``into()``, let go, and rise.
 
-        It comes down where it is right to ``aim``, metres sideways and radians, and up again where it is not; so each
-        action follows from where it is, not from what was done before. Given up after ``steps`` on the way down.
+        It comes down where it is right to ``aim``, metres sideways and radians, and up again where it is not, to the
+        full height at twice as much. So each action follows from where it is, not from what was done before. Given up
+        after ``steps`` on the way down.
 
         Args:
-            fit: how near to ``into()`` it is let go, in metres and radians.
+            drop: metres above ``into()`` at which it is let go.
             opened: the hand stays until the fingers are that much wider: they start late, and a pupil who sees neither
                 their target nor that they moved would take the rising hand for one that still carries.
             thick: instead, the hand goes on to ``into()`` while they open, and rises when they are wider than that.
@@ -179,16 +182,16 @@ class Arm:
         down = 0
         for _ in range(CARRIED):
             low = into()
-            distance, angle = self.error(low)
-            if distance < fit[0] and angle < fit[1]:
+            x, y, height = self.position - low[0]
+            high = np.clip(max(float(np.hypot(x, y)) / aim[0], self.error(low)[1] / aim[1]) - 1, 0, 1)
+            if high < 1 and height < drop:
                 break
-            astray = max(float(np.hypot(*(low[0] - self.position)[:2])) / aim[0], angle / aim[1])
-            high = np.clip(astray - 1, 0, 1)
             down += high < 1
             if lost() or down > steps:
                 return False
             position, rotation = over()
-            yield self.action((low[0] + high * (position - low[0]), rotation), CLOSED, bend=bend if high == 1 else 0.0)
+            goal = low[0] - DEEP * UP
+            yield self.action((goal + high * (position - goal), rotation), CLOSED, bend=bend if high == 1 else 0.0)
         else:
             return False
         if thick:
@@ -225,15 +228,16 @@ class Arm:
         return True
 
     def let_go(self, goal: Callable[[], Pose], thick: float, steps: int = 20) -> Plan:
-        """Open the fingers, still on the way to ``goal()``, and rise when they are wider than ``thick`` metres.
+        """Open the fingers, still on the way to ``goal()``, and begin to rise when they are wider than ``thick``.
 
-        Slowly: an episode ends soon after, and what a pupil sees for a step or two it does not learn.
+        Slowly: an episode ends soon after, and what a pupil sees for a step or two it does not learn. Only a little:
+        whatever comes next rises first, and where this one would end no observation shows.
         """
         for _ in range(steps):
             if self.width > thick:
                 break
             yield self.action(goal(), OPEN, speed=LETTING_GO)
-        return (yield from self.rise(0.1, OPEN, speed=LETTING_GO))
+        return (yield from self.rise(LEFT, OPEN, speed=LETTING_GO))
 
     def wait(self, until: Callable[[], bool], gripper: float, steps: int = 400) -> Plan:
         """Hold still for another arm; False when that took all ``steps``."""
@@ -264,6 +268,10 @@ class Arm:
     def closed(self, thick: float) -> float:
         """How far the fingers have come to what is ``thick`` metres thick: 0 while it is farther, 1 on it."""
         return float(np.clip(1 - (self.width - thick) / CLOSING, 0, 1))
+
+    def around(self, thick: float) -> bool:
+        """Whether the fingers stand as they do on what is a little less than ``thick`` metres thick."""
+        return thick / 2 < self.width < thick
 
     def error(self, pose: Pose) -> tuple[float, float]:
         """Metres and radians from here to ``pose``."""

@@ -18,6 +18,7 @@ from l1flow_agents.cli.demonstrations import (
 from l1flow_agents.cli.realtime import add_realtime
 from l1flow_agents.cli.score import run_eval, run_export, run_rollout
 from l1flow_agents.cli.train import run_compare, run_distill, run_train, settings_help
+from l1flow_agents.cli.viewing import add_view
 from l1flow_agents.seeds import COLLECTION_SEED, GENERATION_SEED, TEST_SEED
 
 EXAMPLES = """examples:
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   l1flow replay square.hdf5                      does the simulator repeat them?
   l1flow download pusht                          fetch the human demonstrations
   l1flow convert square.hdf5 square              the same for LeRobot; and back, from any format to any other
+  l1flow view square.hdf5 -o page.html           look before you train: films, curves, statistics, plans
   l1flow train pusht-state training.seed=1       train; run again to continue after an interruption
   l1flow distill runs/ddpm/agent --method onedp --config pusht-state   one pass from a trained DDPM
   l1flow compare --env PushT-v0 --methods l1flow ddpm l1_regression --seeds 0 1 2
@@ -70,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add_export(command)
     add_realtime(command)
     add_demonstrations(command)
+    add_view(command)
     return top
 
 

@@ -12,6 +12,7 @@ from l1flow_agents.comparison.paired import PAIRED_HEAD, PAIRED_NOTE, paired
 from l1flow_agents.comparison.plots import draw
 from l1flow_agents.comparison.rows import HEAD, NOTE, rows_of
 from l1flow_agents.files import write_atomically
+from l1flow_agents.html_page import Table, html_page, html_table
 
 
 def write_report(record: dict[str, Any], folder: Path) -> None:
@@ -35,32 +36,11 @@ def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
 
 
-Table = tuple[list[str], list[list[str]], str]
-"""Head, rows, and the note below."""
-
-
 def page(title: str, tables: Iterable[Table], picture: bytes, command: str) -> str:
     """HTML with the picture inside, no wider than a window."""
     image = base64.b64encode(picture).decode()
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>
-body {{ font: 14px/1.5 system-ui, sans-serif; max-width: 1160px; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse }}
-th, td {{ padding: .3rem .5rem; border-bottom: 1px solid #ddd; text-align: right }}
-th:first-child, td:first-child {{ text-align: left }}
-img {{ max-width: 100% }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere }}
-</style>
-<h1>{html.escape(title)}</h1>
-<img alt="scores, score over training, score against latency" src="data:image/png;base64,{image}">
-{"".join(map(html_table, tables))}<pre>{html.escape(command)}</pre>
-</html>
-"""
-
-
-def html_table(table: Table) -> str:
-    head, rows, note = table
-    top = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>\n<p>{html.escape(note)}</p>\n"
+    return html_page(
+        title,
+        f'<img alt="scores, score over training, score against latency" src="data:image/png;base64,{image}">\n'
+        f"{''.join(map(html_table, tables))}<pre>{html.escape(command)}</pre>",
+    )

@@ -124,6 +124,11 @@ class Episodes:
         return len(self.actions)
 
     @property
+    def starts(self) -> np.ndarray:
+        """(n_episodes,) each episode's first row."""
+        return np.asarray(self.ends - self.lengths)
+
+    @property
     def lengths(self) -> np.ndarray:
         """(n_episodes,) steps of each."""
         return np.diff(self.ends, prepend=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 
@@ -30,7 +29,7 @@ def onto_the_mark(episodes: Episodes) -> Episodes:
         raise ConfigError(f"training: hindsight 'pusht' is of state {(PUSHT.dim,)} alone; got {shapes}")
     state, actions = episodes.observations["state"].astype(np.float64), episodes.actions.astype(np.float64)
     finger, block, angle = (state[:, part] for part in PUSHT.values())  # views
-    for begin, end in pairwise([0, *episodes.ends.tolist()]):
+    for begin, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
         rows = slice(max(begin, end - LAST), end)
         share = 1 - np.arange(end - rows.start)[::-1, None] / LAST
         last = block[end - 1].copy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -27,7 +26,7 @@ def moving_rows(episodes: Episodes, share: float) -> np.ndarray:
     values = np.concatenate(seen, axis=1, dtype=np.float64)
     tolerance = share * np.ptp(values, axis=0)
     moving = np.zeros(episodes.n_steps, bool)
-    for begin, end in pairwise([0, *episodes.ends.tolist()]):
+    for begin, end in zip(episodes.starts.tolist(), episodes.ends.tolist(), strict=True):
         moving[begin], last = True, begin
         for row in range(begin + 1, end):
             if (np.abs(values[row] - values[last]) > tolerance).any():

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from l1flow_agents.envs.experts.square import WRIST
 from l1flow_agents.envs.experts.waypoints import (
     CLOSED,
+    LETTING_GO,
     OPEN,
     UP,
     Arm,
@@ -52,10 +53,9 @@ class CoffeeExpert(WaypointExpert):
     def plan(self, arm: Arm) -> Plan:
         self.yaw = self.choose_yaw()
         if not self.pod_in():
-            yield from self.leave(arm)
             if not (yield from arm.pick(self.grasp, slope=1.5, hover=HOVER, thick=THICK)):
                 return False
-            how: Any = {"aim": (0.003, 0.1), "fit": (0.008, 0.3), "steps": 60, "lost": self.lost, "thick": THICK}
+            how: Any = {"aim": (0.003, 0.1), "drop": 0.008, "steps": 60, "lost": self.lost, "thick": THICK}
             yield from arm.place(self.over, self.into, bend=0, **how)
             if not self.pod_in():
                 return False
@@ -71,6 +71,8 @@ class CoffeeExpert(WaypointExpert):
         for _ in range(120):
             if self.hinge > UPRIGHT and not self.pod_in():  # a pod as light as this one may jump out again
                 return False
+            if arm.width < THICK and not self.lost():
+                yield from arm.let_go(self.into, THICK)
             hand = self.machine_turn().inv().apply(arm.position - self.machine)
             across = hand - HINGE
             if np.arctan2(across[2], across[1]) > self.hinge:  # behind the lid
@@ -79,7 +81,8 @@ class CoffeeExpert(WaypointExpert):
                 back = np.clip((hand[2] - HIGH + 0.03) / 0.02, 0, 1)
                 goal = np.array([0.0, hand[1] + back * (BEHIND[1] - hand[1]), HIGH])
             clear = arm.position[2] - self.pod[2] > GRIP + 0.03
-            yield arm.action((self.at(goal), downward(self.yaw)), CLOSED if clear else OPEN)
+            pose = self.at(goal), downward(self.yaw)
+            yield arm.action(pose, CLOSED) if clear else arm.action(pose, OPEN, speed=LETTING_GO)
         return False
 
     def grasp(self) -> Pose:
@@ -92,12 +95,6 @@ class CoffeeExpert(WaypointExpert):
         hand = self.arm.position
         near = np.clip((AROUND - np.hypot(*(hand - self.holder())[:2])) / 0.04, 0, 1)
         return float(near * np.clip(np.hypot(*(hand - self.pod)[:2]) / 0.05 - 1, 0, 1))
-
-    def leave(self, arm: Arm) -> Plan:
-        """Up, until the fingers are clear of the holder."""
-        while self.near() and arm.position[2] < self.machine[2] + TOP - 0.03:
-            yield arm.action((arm.position + 0.05 * UP, arm.rotation), OPEN)
-        return True
 
     def over(self) -> Pose:
         """The pod above the holder; sideways only as far as it has been lifted, and not near while it is low."""

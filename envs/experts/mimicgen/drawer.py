@@ -15,7 +15,6 @@ from scipy.spatial.transform import Rotation
 from l1flow_agents.envs.experts.waypoints import CLOSED, OPEN, UP, Arm, Plan, Pose, WaypointExpert, downward, yaw_of
 
 BAR = np.array([0.0, -0.17, 0.116])  # the handle's bar in the cabinet, when shut
-INSIDE = np.array([0.0, -0.025, 0.044])  # on the tray's floor, a little nearer to its front than the middle, when shut
 PULL = 0.15  # metres to open
 HOOK = np.array([0.0, -0.14, 0.111])  # the hand, fingers shut behind the bar
 PRESS = np.array([0.0, -0.085, -0.005])  # from the bar to a hand with a finger in front of it
@@ -36,6 +35,7 @@ class DrawerExpert(WaypointExpert):
     drawer_rotation: Rotation
     thing: np.ndarray  # the middle of what the fingers close upon
     middle: np.ndarray  # of all of it
+    spot: np.ndarray  # where it goes, on the tray's floor when that is shut
     foot: float  # from there down to its bottom
     drop: float  # height from which it is let go
     thick: float  # metres between the fingers, a little more than on the thing
@@ -57,7 +57,7 @@ class DrawerExpert(WaypointExpert):
             yield from self.leave(arm)
             if not (yield from arm.pick(self.grasp, slope=4.0, hover=HOVER, thick=self.thick)):
                 return False
-        how: Any = {"aim": (0.01, 0.2), "fit": (0.012, 0.2), "steps": 60, "thick": self.thick}
+        how: Any = {"aim": (0.008, 0.2), "drop": 0.012, "steps": 60, "thick": self.thick}
         return (yield from arm.place(self.over, self.into, bend=0, lost=lambda: self.away() > 0.05, **how))
 
     def pull(self, arm: Arm) -> Plan:
@@ -83,7 +83,7 @@ class DrawerExpert(WaypointExpert):
         """Up out of the tray, over the bar, down before it, and towards the cabinet."""
         while self.inside() and not self.held():
             hand = self.hand()
-            bar = (self.place()[1] - INSIDE[1]) * np.array([0.0, 1.0, 0.0]) + BAR
+            bar = (self.place()[1] - self.spot[1]) * np.array([0.0, 1.0, 0.0]) + BAR
             start = bar + PRESS
             astray = max(abs(hand[0] - start[0]), hand[1] - start[1])
             if abs(hand[0]) < BESIDE and hand[1] < bar[1] - 0.02:  # before the bar
@@ -107,7 +107,7 @@ class DrawerExpert(WaypointExpert):
     def over(self) -> Pose:
         """Sideways only as far as the thing has been lifted, and out of where a folded arm cannot rise."""
         lifted = self.thing[2] - self.foot - self.drawer[2] - CLEAR
-        position, rotation = self.above(CLEAR - INSIDE[2])
+        position, rotation = self.above(CLEAR - self.spot[2])
         across = np.clip((lifted + 0.07) / 0.05, 0, 1)
         out = self.arm.position[:2] - BASE
         reach = float(np.hypot(*out))
@@ -120,7 +120,7 @@ class DrawerExpert(WaypointExpert):
 
     def above(self, height: float) -> Pose:
         """Hand pose for the thing to be so high over the tray."""
-        goal = self.at(INSIDE - [0, PULL, 0])[0] + (self.foot + height) * UP
+        goal = self.at(self.spot - [0, PULL, 0])[0] + (self.foot + height) * UP
         return self.arm.position + goal - [*self.middle[:2], self.thing[2]], downward(self.lay())
 
     def at(self, place: np.ndarray) -> Pose:
@@ -141,10 +141,10 @@ class DrawerExpert(WaypointExpert):
         return float(np.linalg.norm(self.arm.position - self.thing))
 
     def held(self) -> bool:
-        return self.thick / 2 < self.arm.width < self.thick and self.away() < 0.03
+        return self.arm.around(self.thick) and self.away() < 0.03
 
     def inside(self) -> bool:
-        x, y, z = self.place() - INSIDE
+        x, y, z = self.place() - self.spot
         return bool(abs(x) < 0.06 and -PULL - 0.07 < y < 0.05 and -0.015 < z - self.foot < 0.03)
 
     def before_bar(self) -> bool:

@@ -16,6 +16,7 @@ class HammerCleanupExpert(DrawerExpert):
     """The handle is held across and laid parallel to the drawer's front, with the least turning."""
 
     layout = LAYOUTS["HammerCleanup_D0-v0"]
+    spot = np.array([0.0, -0.025, 0.044])
     foot, drop, thick = 0.016, 0.035, 0.028  # the palm is wider than the tray is long and stays above it
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

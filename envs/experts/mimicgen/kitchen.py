@@ -118,7 +118,7 @@ class KitchenExpert(WaypointExpert):
         def lost() -> bool:
             return bool(np.linalg.norm(arm.position - held()) > 0.04)
 
-        how: Any = {"aim": (0.015, 0.2), "fit": (0.01, 0.3), "steps": 40}
+        how: Any = {"aim": (0.015, 0.2), "drop": 0.01, "steps": 40}
         return (yield from arm.place(high, lambda: at(0.0, 1.0), bend=0, lost=lost, **how))
 
 

@@ -16,6 +16,7 @@ class MugCleanupExpert(DrawerExpert):
     """The cup is held from above by its outside, the fingers clear of its ear, with the least turning."""
 
     layout = LAYOUTS["MugCleanup_D0-v0"]
+    spot = np.array([0.0, -0.01, 0.044])
     foot, drop, thick = 0.049, 0.002, 0.060
 
     def see(self, objects: dict[str, np.ndarray]) -> None:

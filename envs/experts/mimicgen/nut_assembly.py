@@ -11,6 +11,7 @@ from l1flow_agents.envs.experts.waypoints import Arm, Plan, Pose, body_of, downw
 from l1flow_agents.layouts import LAYOUTS
 
 PEGS = (PEG, PEG * [1, -1, 1])  # of the square and of the round nut
+HANDLES = (HANDLE, np.array([0.067, 0.0, 0.0]))  # nearer, fingers meet the round nut's ring
 WRIST = (-0.6 * np.pi, 1.03 * np.pi)  # farther than in Square, to turn any handle towards the robot
 
 
@@ -28,7 +29,7 @@ class NutAssemblyExpert(SquareExpert):
         self.attend(self.turn)
 
     def attend(self, turn: int) -> None:
-        self.turn, self.peg = turn, PEGS[turn]
+        self.turn, self.peg, self.handle = turn, PEGS[turn], HANDLES[turn]
         self.nut, self.nut_rotation = self.nuts[turn]
 
     def plan(self, arm: Arm) -> Plan:
@@ -42,7 +43,7 @@ class NutAssemblyExpert(SquareExpert):
         """The hand on the handle and on the peg, with the least turning."""
         yaw, now = yaw_of(self.nut_rotation), self.hand_yaw()
         ways = []
-        for hand in turns(yaw, np.pi, *WRIST):
+        for hand in self.hands(yaw, now, *WRIST):
             for end in turns(hand + np.pi - yaw, 2 * np.pi, *WRIST):
                 ways.append((abs(hand - now) + abs(end - hand) + abs(end), hand, end))
         _, self.hand, self.end = min(ways)
@@ -58,7 +59,7 @@ class NutAssemblyExpert(SquareExpert):
         return now + float(np.clip(yaw - now, -1.5, 1.5))
 
     def grasp(self) -> Pose:
-        position = self.nut + self.nut_rotation.apply(HANDLE)
+        position = self.nut + self.nut_rotation.apply(self.handle)
         return position, downward(self.towards(self.hand))
 
     def hold(self, position: np.ndarray) -> Pose:

@@ -75,7 +75,7 @@ class PickPlaceExpert(WaypointExpert):
 
         if not (yield from arm.pick(grasp, slope=2.0, hover=TRAVEL - grasp()[0][2])):
             return False
-        how: Any = {"aim": (0.02, 0.2), "fit": (0.01, 0.3), "steps": 30, "opened": 0.01}
+        how: Any = {"aim": (0.02, 0.2), "drop": 0.01, "steps": 30, "opened": 0.01}
         return (yield from arm.place(over, into, bend=0.0, lost=lost, **how))
 
     def roomiest(self, name: str) -> float:

@@ -45,7 +45,7 @@ class MovedPegExpert(SquareExpert):
         """Hand and nut either way round: the least turning, but not out of reach."""
         yaw, now = yaw_of(self.nut_rotation), yaw_of(self.arm.rotation)
         ways = []
-        for hand in turns(yaw, np.pi, *WRIST):  # the fingers close across the handle
+        for hand in self.hands(yaw, now, *WRIST):
             for turn in turns(self.peg_turn - yaw, np.pi / 2, -0.75 * np.pi, 0.75 * np.pi):
                 if WRIST[0] < hand + turn < WRIST[1]:
                     level = Rotation.from_euler("z", yaw + turn)

@@ -66,7 +66,7 @@ class StackExpert(WaypointExpert):
 
         if not (yield from arm.pick(grasp, slope=3, hover=0.12, thick=THICK)):
             return False
-        how: Any = {"aim": (0.01, 0.1), "fit": (0.01, 0.2), "steps": 30, "thick": THICK}
+        how: Any = {"aim": (0.01, 0.1), "drop": 0.01, "steps": 30, "thick": THICK}
         return (yield from arm.place(over, lambda: at(0.002), bend=0.0, lost=lambda: not self.near(upper), **how))
 
     def easiest(self, yaw: float, beside: str = "") -> float:

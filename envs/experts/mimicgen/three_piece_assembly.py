@@ -86,7 +86,7 @@ class ThreePieceAssemblyExpert(WaypointExpert):
 
         if not (yield from arm.pick(grasp, slope=3, hover=step.hover, thick=step.thick)):
             return False
-        how: Any = {"aim": (0.006, 0.04), "fit": (0.008, 0.2), "steps": 30, "thick": step.thick}
+        how: Any = {"aim": (0.006, 0.04), "drop": 0.008, "steps": 30, "thick": step.thick}
         return (yield from arm.place(over, lambda: at(-0.002), bend=0.0, lost=lambda: not self.near(step), **how))
 
     def easiest(self, step: Step, held: float | None = None) -> tuple[float, float]:
