@@ -1,14 +1,13 @@
 """How fast a plan must be: success of an arm that does not wait, and the deadlines of the loop that drives it.
 
-    python benchmarks/realtime.py success --env Square-v0 --agent square-state --rates 20 -n 6
+    python benchmarks/realtime.py success -n 20            an hour on one core; after realtime_agents.py
     python benchmarks/realtime.py deadlines --minutes 30
     python benchmarks/realtime.py plot
 
-``success``: rate x latency x method x way of acting, on a virtual clock: the same result on a busy machine.
-All methods have the agent's own plans; each plan comes after the time that the method takes for one on this machine
-(its evaluations of the agent's network, processor time, median) and the latency. So what is compared is how long plans
-take, not how good they are. ``deadlines``: wall clock, arm, camera and policy in processes of their own.
-Adds to ``--json`` what it has measured; seeds from 50000.
+``success``: method x rate x latency x way of acting, on a virtual clock: the same result on a busy machine. Each method
+has an agent of its own, trained by `realtime_agents.py` on the same recordings of this arm; a plan comes after the time
+that it takes on this machine (processor time, median) and the latency. ``deadlines``: wall clock; arm, camera, policy
+are processes of their own. Adds to ``--json`` what it has measured; seeds from 50000.
 """
 
 from __future__ import annotations
@@ -23,35 +22,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import realtime_agents
 import torch
 
-from l1flow_agents import L1FlowAgent
+from l1flow_agents.agent import ChunkAgent
 from l1flow_agents.files import write_atomically
-from l1flow_agents.methods import METHODS
-from l1flow_agents.policy import to_tensor
-from l1flow_agents.realtime import ArmProcess, ArmSetup, Line, PolicyProcess, run
-from l1flow_agents.realtime.planning import DelayedPlanner
+from l1flow_agents.realtime import ArmProcess, ArmSetup, PolicyProcess, run
+from l1flow_agents.realtime.planning import DelayedPlanner, plan, spec_of, warm_up
 from l1flow_agents.realtime.robot import VirtualClock, ask_for_priority
 from l1flow_agents.realtime.simulated_arm import SimulatedArm, SimulatedRobot
+from l1flow_agents.realtime.wire import Request
 from l1flow_agents.seeds import VALIDATION_SEED
 
 JSON = Path(__file__).parent / "results" / "realtime.json"
 NAMES = {"l1flow": "L1 Flow", "flow_matching": "Flow Matching", "ddpm": "DDPM"}
 WAYS = {"asynchronous": False, "sequential": True}
-PLAN_HZ = 20  # of the agents' data
-TIME = 20.0  # seconds that an episode may take
-LINE = Line(camera_delay=0.02, action_delay=0.01, jitter=0.005, loss=0.02)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("success", "deadlines", "plot"))
-    parser.add_argument("--env", default="Lift-v0")
-    parser.add_argument("--agent", default="lift-state")
+    parser.add_argument("--env", default="Square-v0")
+    parser.add_argument("--runs", type=Path, default=realtime_agents.RUNS, help="where the methods' agents are")
+    parser.add_argument("--agent", default="square-state", help="of the deadlines")
     parser.add_argument("--rates", type=float, nargs="+", default=[10, 20, 50], help="actions a second")
     parser.add_argument("--latencies", type=float, nargs="+", default=[0, 0.05, 0.1, 0.2], help="seconds a plan")
     parser.add_argument("--methods", nargs="+", choices=NAMES, default=[*NAMES])
-    parser.add_argument("-n", "--episodes", type=int, default=5, help="a cell")
+    parser.add_argument("-n", "--episodes", type=int, default=20, help="a cell")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--hz", type=float, default=50, help="of the deadlines")
     parser.add_argument("--smoke", action="store_true", help="one cell and episode")
@@ -62,11 +59,7 @@ def main() -> None:
         args.rates, args.latencies, args.methods, args.episodes = [20], [0], ["l1flow"], 1
     record = json.loads(args.json.read_text()) if args.json.exists() else {}
     if args.part == "success":
-        record.setdefault("success", {})[args.env] = {
-            "agent": args.agent,
-            "episodes": args.episodes,
-            "rows": success(args, L1FlowAgent.load(args.agent, device="cpu"), args.episodes),
-        }
+        record.setdefault("success", {})[args.env] = {"episodes": args.episodes, "rows": success(args)}
     elif args.part == "deadlines":
         record["deadlines"] = deadlines(args)
     if args.part != "plot":
@@ -75,19 +68,20 @@ def main() -> None:
         plot(record["success"], args.json.with_suffix(".png"))
 
 
-def success(args: argparse.Namespace, agent: L1FlowAgent, n_episodes: int) -> list[dict[str, Any]]:
-    arm, rows = SimulatedArm(args.env, LINE), []
-    seconds = {method: planning_seconds(agent, method) for method in args.methods}
+def success(args: argparse.Namespace) -> list[dict[str, Any]]:
+    arm, rows = SimulatedArm(args.env, realtime_agents.LINE), []
     for method in args.methods:
+        agent = ChunkAgent.load(realtime_agents.agent_of(args.runs, args.env, method), device="cpu")
+        planning = planning_seconds(agent)
         for hz in args.rates:
             for latency in args.latencies:
                 for way, sequential in WAYS.items():
-                    delay = seconds[method] + latency
-                    told = [episode(agent, arm, seed, hz, delay, sequential) for seed in seeds(n_episodes)]
+                    seeds = range(VALIDATION_SEED, VALIDATION_SEED + args.episodes)
+                    told = [episode(agent, arm, seed, hz, planning + latency, sequential) for seed in seeds]
                     times = [one["seconds"] for one in told if one["done"]]
                     row = {
                         **{"method": method, "hz": hz, "latency_s": latency, "way": way},
-                        "planning_s": round(seconds[method], 5),
+                        "planning_s": round(planning, 5),
                         "successes": len(times),
                         "seconds": round(float(np.mean(times)), 2) if times else None,
                         "held_share": round(float(np.mean([one["held"] / one["ticks"] for one in told])), 3),
@@ -97,46 +91,35 @@ def success(args: argparse.Namespace, agent: L1FlowAgent, n_episodes: int) -> li
     return rows
 
 
-def seeds(n: int) -> range:
-    return range(VALIDATION_SEED, VALIDATION_SEED + n)
-
-
 def episode(
-    agent: L1FlowAgent, arm: SimulatedArm, seed: int, hz: float, delay: float, sequential: bool
+    agent: ChunkAgent, arm: SimulatedArm, seed: int, hz: float, delay: float, sequential: bool
 ) -> dict[str, Any]:
-    clock = VirtualClock()
+    clock, limit = VirtualClock(), realtime_agents.TIME
     robot, planner = SimulatedRobot(arm, clock, seed), DelayedPlanner(agent, clock, lambda: delay)
-    return run(robot, planner, hz, TIME, plan_hz=PLAN_HZ, clock=clock, sequential=sequential, seed=seed).summary()
+    plan_hz = realtime_agents.HZ
+    return run(robot, planner, hz, limit, plan_hz=plan_hz, clock=clock, sequential=sequential, seed=seed).summary()
 
 
-def planning_seconds(agent: L1FlowAgent, name: str, rounds: int = 15) -> float:
-    """Median processor time of a plan by that method's sampler on the agent's network, trained or not."""
-    policy, method = agent.policy, METHODS[name]()
-    method.fit_to(agent.horizon, agent.action_space.shape[0], policy.encoder.cond_dim)
-    history = {key: np.zeros((1, agent.n_obs_steps, *box.shape), box.dtype) for key, box in agent.spaces_by_key.items()}
-    noise = torch.zeros(1, agent.horizon, agent.action_space.shape[0])
+def planning_seconds(agent: ChunkAgent, rounds: int = 15) -> float:
+    """Median processor time of a plan here."""
+    spec = spec_of(agent)
+    history = {key: np.zeros((spec.n_obs_steps, *shape), dtype) for key, (shape, dtype) in spec.observations.items()}
+    nothing = np.zeros((spec.n_rows, spec.action_dim), np.float32), np.zeros(spec.n_rows, np.float32)
+    warm_up(agent)
     taken = []
-
-    def once() -> None:
-        tensors = {key: to_tensor(past, agent.device) for key, past in history.items()}
-        method.sample(policy._traced, noise, policy.encode(tensors))
-
-    with torch.inference_mode():
-        for _ in range(60 // method.network_evaluations):  # until the network is traced
-            once()
-        for _ in range(rounds):
-            begin = time.process_time()
-            once()
-            taken.append(time.process_time() - begin)
+    for number in range(rounds):
+        begin = time.process_time()
+        plan(agent, Request(number, 0, history, *nothing))
+        taken.append(time.process_time() - begin)
     return float(np.median(taken))
 
 
 def deadlines(args: argparse.Namespace) -> dict[str, Any]:
     ask_for_priority()
-    setup = ArmSetup(args.env, LINE, dead_man=1.0)
+    setup = ArmSetup(args.env, realtime_agents.LINE, dead_man=1.0)
     with PolicyProcess(args.agent, "cpu") as planner, ArmProcess(setup, VALIDATION_SEED) as robot:
         load = os.getloadavg()[0]
-        told = run(_Endless(robot), planner, args.hz, 60 * args.minutes, plan_hz=PLAN_HZ)
+        told = run(_Endless(robot), planner, args.hz, 60 * args.minutes, plan_hz=realtime_agents.HZ)
     return {
         **{"env": args.env, "agent": args.agent, "minutes": args.minutes},
         "real_time_priority": bool(os.sched_getscheduler(0) & os.SCHED_FIFO),

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+
+# Numpy 1's OpenBLAS does not know the newest processors and takes its oldest kernels there, which do not give
+# robosuite's bits; read when numpy is loaded, and by the tests' processes.
+os.environ.setdefault("OPENBLAS_CORETYPE", "Haswell")
 
 import gymnasium as gym
 import numpy as np

@@ -172,10 +172,19 @@ def test_mimicgen(run, load, monkeypatch, tmp_path):
 
 
 def test_realtime(run, tmp_path):
-    L1FlowAgent("mlp", gym.make("Lift-v0", obs_type="state"), **SMALL).save(tmp_path / "agent")
-    run("realtime", "success", "--smoke", "--agent", tmp_path / "agent", "--json", tmp_path / "out.json")
-    rows = json.loads((tmp_path / "out.json").read_text())["success"]["Lift-v0"]["rows"]
+    small = ["training.total_steps=4", "training.batch_size=16", "agent.network_kwargs={width: 16, depth: 1}"]
+    line = ["--env", "Lift-v0", "--runs", tmp_path]
+    run("realtime_agents", *line, "--methods", "l1flow", "-n", 2, *small)
+    recorded = open_dataset(tmp_path / "Lift-v0.hdf5")
+    assert len(recorded) == 2 and (recorded.lengths < 20 * 20).all()  # within 20 s at 20 Hz
+    out = ["--json", tmp_path / "out.json"]
+    run("realtime", "success", "--smoke", *line, *out)
+    agent = tmp_path / "Lift-v0-l1flow" / "agent"
+    run("realtime", "deadlines", "--env", "Lift-v0", "--agent", agent, "--minutes", 0.02, *out)
+    record = json.loads((tmp_path / "out.json").read_text())
+    rows = record["success"]["Lift-v0"]["rows"]
     assert [row["way"] for row in rows] == ["asynchronous", "sequential"] and all(row["planning_s"] > 0 for row in rows)
+    assert record["deadlines"]["ticks"] == 60 and record["deadlines"]["stopped"] is None
     assert (tmp_path / "out.png").stat().st_size > 1_000
 
 
