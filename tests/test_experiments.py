@@ -260,7 +260,13 @@ def test_a_filter_key_needs_robomimics_format(folder, replay):
 
 @pytest.mark.parametrize(
     "capabilities, precision",
-    [({"amx_bf16": True, "avx512_bf16": True}, "bfloat16"), ({"avx512_bf16": True}, "bfloat16"), ({}, "float32")],
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, "bfloat16"),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "float32"),
+        ({"avx512_bf16": True}, "float32"),
+        ({}, "float32"),
+    ],
 )
 def test_auto_takes_what_the_processor_multiplies(monkeypatch, capabilities, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, **capabilities})
@@ -270,9 +276,9 @@ def test_auto_takes_what_the_processor_multiplies(monkeypatch, capabilities, pre
 
 
 def test_the_run_says_records_and_keeps_its_precision(folder, replay, monkeypatch, capsys):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     assert main(["train", "tiny.yaml"]) == 0
-    assert "precision: bfloat16 (this processor has AVX512-BF16)" in capsys.readouterr().err
+    assert "precision: bfloat16 (this processor has AMX)" in capsys.readouterr().err
     before = Path("runs/tiny/agent/model.safetensors").read_bytes()
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)  # continued on another machine
     assert main(["train", "tiny.yaml"]) == 0

@@ -298,6 +298,22 @@ def content(file: str, change):
     return damage
 
 
+def swollen(file: str, name: str):
+    """A column's first page declares that it unpacks to more."""
+
+    def damage(path: Path) -> None:
+        rows = pq.ParquetFile(path / file).metadata.row_group(0)
+        (column,) = [one for one in map(rows.column, range(rows.num_columns)) if one.path_in_schema.startswith(name)]
+        begin = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+        data = bytearray((path / file).read_bytes())
+        size = begin + 3  # after the kind of page
+        assert data[begin] == 0x15 and data[begin + 2] == 0x15 and data[size] & 128 and not data[size + 1] & 128
+        data[size : size + 2] = b"\xfe\x7f"  # 8191
+        (path / file).write_bytes(data)
+
+    return damage
+
+
 def link(file: str, target: str):
     def damage(path: Path) -> None:
         (path / file).unlink()
@@ -363,6 +379,7 @@ HOSTILE = {
     "tasks of numbers": (column(EPISODES, "tasks", lambda old: [1, 2, 3]), "expected lists of texts"),
     "gaps": (column(DATA, "action", lambda old: [None, *old[1:]]), "action'"),
     "words": (column(DATA, "action", lambda old: ["up"] * 41), "'action': expected numbers, found"),
+    "pages that swell": (swollen(DATA, "action"), "'action.*pages of 8... bytes, expected no more than"),
     "NaN": (column(DATA, "action", lambda old: [[np.nan] * 7, *old[1:]]), "NaN or infinity, first in episode 0"),
     "times that are none": (column(DATA, "timestamp", lambda old: [np.inf] * 41), "timestamp"),
     "out of order": (column(DATA, "episode_index", lambda old: old[::-1]), "in the order of their episodes"),

@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from l1flow_agents.data.bounds import check_chunk
 from l1flow_agents.data.extras import needed
+from l1flow_agents.data.parquet_pages import pages
 from l1flow_agents.errors import DatasetError
 from l1flow_agents.files import open_regular
 
@@ -115,7 +116,7 @@ def check_group(path: Path, file: pq.ParquetFile, group: int, sizes: Mapping[str
         DatasetError: it declares more, or what it unpacks to is too large for one piece.
     """
     declared = file.metadata.row_group(group)
-    n_bytes = 0
+    n_bytes, chosen = 0, []
     for index in range(declared.num_columns):
         column = declared.column(index)
         name = column.path_in_schema
@@ -123,13 +124,28 @@ def check_group(path: Path, file: pq.ParquetFile, group: int, sizes: Mapping[str
         if wanted is None:
             continue
         size = sizes[wanted]
+        chosen.append(column)
         n_bytes += max(0, column.total_uncompressed_size)
         if size is not None:
             n_bytes += 8 * max(0, column.num_values)
             if column.num_values > declared.num_rows * size:
                 raise DatasetError(f"{path}: column {wanted!r}: expected {size} values a row, found more")
     check_chunk(f"{path}: row group {group}", n_bytes)
+    with open_regular(path) as bytes_of:
+        for column in chosen:
+            _check_pages(f"{path}: column {column.path_in_schema!r}", bytes_of, column)
     return int(declared.num_rows)
+
+
+def _check_pages(where: str, file: BinaryIO, column: pq.ColumnChunkMetaData) -> None:
+    """Raise DatasetError if the pages unpack to more bytes than the footer says."""
+    first = column.dictionary_page_offset if column.has_dictionary_page else None
+    begin = min(first or column.data_page_offset, column.data_page_offset)
+    unpacked = sum(page.unpacked for page in pages(file, begin, column.total_compressed_size))
+    if unpacked > max(0, column.total_uncompressed_size):
+        raise DatasetError(
+            f"{where}: pages of {unpacked} bytes, expected no more than {column.total_uncompressed_size}"
+        )
 
 
 def _flat(where: str, column: pa.ChunkedArray, shape: tuple[int, ...]) -> np.ndarray:
