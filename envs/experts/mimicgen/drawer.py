@@ -22,8 +22,11 @@ CLEAR = 0.16  # what is higher in the cabinet's frame clears the tray's front
 OVER = 0.06  # metres over the bar on the way there
 HOVER = 0.08  # over the thing, until the hand is right
 BESIDE = 0.03  # metres along the bar that the hand may be off its middle
+OFF = 0.045  # and when it pushes: a spread finger is still before it
 BASE, FOLDED = np.array([-0.56, 0.0]), 0.46  # the robot's; metres from it
+CARRIED = 0.03  # metres over the table on the way out from there
 SHUT = 0.02  # metres between the fingers at most: they begin half open
+LOW = 0.08  # metres over the table: lower than the hand pulls
 SPREAD = 0.06  # metres between fingers that have let go of everything
 
 
@@ -84,9 +87,9 @@ class DrawerExpert(WaypointExpert):
         while self.inside() and not self.held():
             hand = self.hand()
             bar = (self.place()[1] - self.spot[1]) * np.array([0.0, 1.0, 0.0]) + BAR
-            start = bar + PRESS
+            start = bar + PRESS + [np.clip(hand[0], -OFF, OFF), 0.0, 0.0]  # no nearer to the robot than it must
             astray = max(abs(hand[0] - start[0]), hand[1] - start[1])
-            if abs(hand[0]) < BESIDE and hand[1] < bar[1] - 0.02:  # before the bar
+            if abs(hand[0]) < OFF + 0.015 and hand[1] < bar[1] - 0.02:  # before the bar
                 height = np.clip(3 * (astray - 0.01), 0, OVER)
                 low = np.clip((start[2] + 0.03 - hand[2]) / 0.015, 0, 1)
                 goal = start + height * (1 - low) * UP + low * np.array([0.0, 0.1 + hand[1] - start[1], 0.0])
@@ -105,14 +108,16 @@ class DrawerExpert(WaypointExpert):
         return self.thing + over * high * UP, downward(self.hold())
 
     def over(self) -> Pose:
-        """Sideways only as far as the thing has been lifted, and out of where a folded arm cannot rise."""
-        lifted = self.thing[2] - self.foot - self.drawer[2] - CLEAR
+        """Sideways only as far as the thing has been lifted, and that not before a folded arm is stretched."""
+        height = self.thing[2] - self.foot - self.drawer[2]
         position, rotation = self.above(CLEAR - self.spot[2])
-        across = np.clip((lifted + 0.07) / 0.05, 0, 1)
+        across = np.clip((height - CLEAR + 0.07) / 0.05, 0, 1)
         out = self.arm.position[:2] - BASE
         reach = float(np.hypot(*out))
         way = (position - self.arm.position) * [across, across, 1]
         way[:2] += (1 - across) * max(FOLDED - reach, 0.0) * out / reach
+        stretched = max(across, np.clip((reach - FOLDED + 0.10) / 0.06, 0, 1))
+        way[2] = stretched * way[2] + (1 - stretched) * (CARRIED - height)
         return self.arm.position + way, rotation
 
     def into(self) -> Pose:
@@ -159,4 +164,5 @@ class DrawerExpert(WaypointExpert):
         return opens and self.before_bar() and y < HOOK[1] - PULL + 0.02 and z < BAR[2] + OVER - 0.01
 
     def opened(self) -> bool:
-        return self.arm.width > SPREAD or self.at_end() or self.away() < 0.04
+        """A hand that is low wanted the thing, and may have missed it."""
+        return self.arm.width > SPREAD or self.at_end() or self.away() < 0.04 or self.hand()[2] < LOW
