@@ -59,7 +59,9 @@ def main() -> None:
         args.rates, args.latencies, args.methods, args.episodes = [20], [0], ["l1flow"], 1
     record = json.loads(args.json.read_text()) if args.json.exists() else {}
     if args.part == "success":
-        record.setdefault("success", {})[args.env] = {"episodes": args.episodes, "rows": success(args)}
+        part = record.setdefault("success", {}).setdefault(args.env, {"rows": []})
+        others = [row for row in part["rows"] if row["method"] not in args.methods]
+        record["success"][args.env] = {"episodes": args.episodes, "rows": others + success(args)}
     elif args.part == "deadlines":
         record["deadlines"] = deadlines(args)
     if args.part != "plot":

@@ -41,6 +41,14 @@ def empty(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def unpublished(monkeypatch) -> str:
+    """Name of an agent that only a configuration makes."""
+    name, table = "threading_d2-state", zoo.table()
+    monkeypatch.setattr(zoo, "table", lambda: {other: entry for other, entry in table.items() if other != name})
+    return name
+
+
+@pytest.fixture
 def one_core(monkeypatch) -> None:
     """Everything in this process: workers take seconds to begin."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
@@ -69,17 +77,17 @@ def test_every_other_environment_is_one_line():
             default_agent(env_id)
 
 
-def test_the_commands_say_so(capsys):
-    for argv in (["eval", "threading_d2-state"], ["rollout", "--env", "Threading_D2-v0"]):
+def test_the_commands_say_so(capsys, unpublished):
+    for argv in (["eval", unpublished], ["rollout", "--env", "Threading_D2-v0"]):
         assert main(argv) == 2
-        assert "`l1flow train threading_d2-state` makes its demonstrations" in capsys.readouterr().err
+        assert f"`l1flow train {unpublished}` makes its demonstrations" in capsys.readouterr().err
     assert main(["eval", "threding_d2-state"]) == 2
-    assert "did you mean 'threading_d2-state'?" in capsys.readouterr().err
+    assert f"did you mean {unpublished!r}?" in capsys.readouterr().err
 
 
-def test_a_trained_agent_goes_by_its_name(make_agent, empty):
-    make_agent().save(empty / "runs" / "threading_d2-state" / "agent")
-    assert zoo.find("threading_d2-state") == Path("runs/threading_d2-state/agent")
+def test_a_trained_agent_goes_by_its_name(make_agent, empty, unpublished):
+    make_agent().save(empty / "runs" / unpublished / "agent")
+    assert zoo.find(unpublished) == Path("runs") / unpublished / "agent"
     make_agent().save(empty / "runs" / "pusht-state" / "agent")
     assert zoo.find("pusht-state").is_relative_to(zoo.BUNDLED), "published ones stay what they are"
 
