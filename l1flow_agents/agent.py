@@ -77,7 +77,6 @@ class ChunkAgent(Actor):
         horizon: length of a chunk.
         n_obs_steps: observations that a plan looks at.
         n_action_steps: actions executed before the next plan.
-        action_prefix: most first actions of a plan that training gives away, for robots that act while it is made.
         frame: that a task's observations and actions are seen in, such as ``pusht``; see `networks.frames`.
         network_kwargs, encoder_kwargs, method_kwargs: settings of the network class, of `ObservationEncoder`
             (which may name parts of observations, see `networks.parts`) and of the method class.
@@ -109,7 +108,6 @@ class ChunkAgent(Actor):
         horizon: int = 16,
         n_obs_steps: int = 2,
         n_action_steps: int = 8,
-        action_prefix: int = 0,
         frame: str = "",
         network_kwargs: Mapping[str, Any] | None = None,
         encoder_kwargs: Mapping[str, Any] | None = None,
@@ -124,7 +122,6 @@ class ChunkAgent(Actor):
             horizon=horizon,
             n_obs_steps=n_obs_steps,
             n_action_steps=n_action_steps,
-            action_prefix=action_prefix,
             frame=frame,
             network_kwargs=network_kwargs or {},
             encoder_kwargs=numbered(encoder_kwargs or {}, layouts_of(env)),
@@ -230,13 +227,7 @@ class ChunkAgent(Actor):
             raise ConfigError(f"{method}: expected {wanted}, got one of method {teacher.settings.method}")
         if student_of.dropout is not None and "dropout" in signature(NETWORKS[teacher.settings.network]).parameters:
             network["dropout"] = student_of.dropout
-        settings = replace(
-            teacher.settings,
-            method=method,
-            action_prefix=0,
-            method_kwargs=method_kwargs or {},
-            network_kwargs=network,
-        )
+        settings = replace(teacher.settings, method=method, method_kwargs=method_kwargs or {}, network_kwargs=network)
         student = teacher._like(settings, teacher.device)
         student.policy.follow(teacher.policy)
         student.policy.eval().requires_grad_(False)

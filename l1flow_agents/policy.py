@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from l1flow_agents.checks import build
 from l1flow_agents.data.normalizer import ACTION, Normalizer
-from l1flow_agents.errors import ConfigError
 from l1flow_agents.methods import METHODS
-from l1flow_agents.methods.action_prefix import given, random_rows, settled_rows
 from l1flow_agents.methods.base import Network
 from l1flow_agents.names import choose
 from l1flow_agents.networks import NETWORKS, ObservationEncoder
@@ -56,8 +54,6 @@ class ChunkPolicy(nn.Module):
         self.normalizer = Normalizer.for_spaces(observation_spaces, action_space, self.encoder.quaternions)
         self.method = build(method, what=settings.method, settings=settings.method_kwargs)
         self.method.fit_to(*chunk, self.encoder.cond_dim)
-        if settings.action_prefix and not method.continues:
-            raise ConfigError(f"action_prefix: method {settings.method} cannot continue a chunk; expected 0")
 
     @property
     def device(self) -> torch.device:
@@ -96,11 +92,7 @@ class ChunkPolicy(nn.Module):
         cond = self.encode(observations)
         x1 = self._sampled_as(actions, observations)
         cond, x1, valid = (part.repeat_interleave(noise_samples, dim=0) for part in (cond, x1, valid))
-        network: Network = self.network
-        if self.settings.action_prefix:
-            rows = random_rows(x1, self.settings.n_obs_steps - 1, self.settings.action_prefix)
-            network, valid = given(network, x1, rows), valid * ~rows
-        return self.method.loss(network, x1, cond, valid)
+        return self.method.loss(self.network, x1, cond, valid)
 
     @torch.inference_mode()
     def plan(
@@ -116,7 +108,7 @@ class ChunkPolicy(nn.Module):
         network: Network = self._traced
         if settled is not None:
             actions, weight = settled
-            network = self._continuing(network, self._sampled_as(actions, observations), weight)
+            network = self.method.imposing(network, self._sampled_as(actions, observations), weight)
         where = noise.device.type
         if torch.is_autocast_enabled(where):  # a caller's; plans are made in float32
             with torch.autocast(where, enabled=False):
@@ -127,11 +119,6 @@ class ChunkPolicy(nn.Module):
         """`plan` by whatever stands for the network."""
         chunk = self.method.sample(network, noise, self.encode(observations))
         return self.frame.left(chunk, observations) if self.frame else self.normalizer.unnormalize(ACTION, chunk)
-
-    def _continuing(self, network: Network, known: Tensor, weight: Tensor) -> Network:
-        if longest := self.settings.action_prefix:
-            return given(network, known, settled_rows(weight, self.settings.n_obs_steps - 1, longest))
-        return self.method.imposing(network, known, weight)
 
     def _sampled_as(self, actions: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
         """Actions (batch, horizon, action_dim) in the units in which the method makes them."""

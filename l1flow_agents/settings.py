@@ -10,7 +10,7 @@ from l1flow_agents.checks import DATACLASS, checked_arguments
 from l1flow_agents.data.chunks import check_chunk_lengths
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.frozen import frozen
-from l1flow_agents.kinds import Few, Settings, Text, Whole
+from l1flow_agents.kinds import Few, Settings, Text
 from l1flow_agents.names import check_names, plain
 
 
@@ -36,8 +36,6 @@ class AgentSettings:
     """Observations that a plan looks at."""
     n_action_steps: Few = 8
     """Actions executed before the next plan."""
-    action_prefix: Whole = 0
-    """Most first actions of a plan that training gives away: those that a robot does while the plan is made."""
     frame: str = ""
     """A name in `l1flow_agents.networks.frames.FRAMES`: observations are seen from there too, and actions are."""
     network_kwargs: Settings = field(default_factory=dict)
@@ -52,8 +50,6 @@ class AgentSettings:
         for name, value in checked_arguments(type(self), given, "agent").items():
             object.__setattr__(self, name, frozen(value))
         check_chunk_lengths(self.horizon, self.n_obs_steps, self.n_action_steps)
-        if self.action_prefix > (most := self.horizon - self.n_obs_steps):
-            raise ConfigError(f"action_prefix leaves no action to plan: expected 0..{most}, got {self.action_prefix}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as YAML holds them."""
