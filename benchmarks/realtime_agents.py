@@ -35,7 +35,7 @@ RUNS = Path("runs/realtime")
 METHODS = ("l1flow", "flow_matching", "ddpm")
 LINE = Line(camera_delay=0.02, action_delay=0.01, jitter=0.005, loss=0.02)
 HZ = 20  # of the recordings, so of the plans' rows
-TIME = 20.0  # seconds that an episode may take
+TIME = 12.0  # seconds that an episode may take, twice what the expert does
 
 
 def main() -> None:
