@@ -30,7 +30,7 @@ from l1flow_agents.files import write_atomically
 from l1flow_agents.realtime import ArmProcess, ArmSetup, PolicyProcess, run
 from l1flow_agents.realtime.planning import DelayedPlanner, plan, spec_of, warm_up
 from l1flow_agents.realtime.robot import VirtualClock, ask_for_priority
-from l1flow_agents.realtime.simulated_arm import SimulatedArm, SimulatedRobot
+from l1flow_agents.realtime.simulated_arm import SimulatedArm
 from l1flow_agents.realtime.wire import Request
 from l1flow_agents.seeds import VALIDATION_SEED
 
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def success(args: argparse.Namespace) -> list[dict[str, Any]]:
-    arm, rows = SimulatedArm(args.env, realtime_agents.LINE), []
+    arm, rows = realtime_agents.make_arm(args.env), []
     for method in args.methods:
         agent = ChunkAgent.load(realtime_agents.agent_of(args.runs, args.env, method), device="cpu")
         planning = planning_seconds(agent)
@@ -97,7 +97,7 @@ def episode(
     agent: ChunkAgent, arm: SimulatedArm, seed: int, hz: float, delay: float, sequential: bool
 ) -> dict[str, Any]:
     clock, limit = VirtualClock(), realtime_agents.TIME
-    robot, planner = SimulatedRobot(arm, clock, seed), DelayedPlanner(agent, clock, lambda: delay)
+    robot, planner = realtime_agents.PoseRobot(arm, clock, seed), DelayedPlanner(agent, clock, lambda: delay)
     plan_hz = realtime_agents.HZ
     return run(robot, planner, hz, limit, plan_hz=plan_hz, clock=clock, sequential=sequential, seed=seed).summary()
 

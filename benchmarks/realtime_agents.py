@@ -1,35 +1,39 @@
 """Agents for `realtime.py`, of the simulated arm's own recordings: the task's expert drives it by its late camera.
 
-    python benchmarks/realtime_agents.py --env Square-v0 -n 600      an hour on one core
+    python benchmarks/realtime_agents.py --env Square-v0 -n 400      an hour on one core
 
-Records the episodes that succeed, on a virtual clock, then trains one agent a method with the network, rate and steps
-of the task's configuration. What is there already is not made again. Seeds from 10000.
+Actions are poses of the hand, as those of real arms are: a step from where it is would be another one when it comes
+late. Records the episodes that succeed, on a virtual clock, then trains one agent a method with the network, rate and
+steps of the task's configuration. What is there already is not made again. Seeds from 10000.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
+from scipy.spatial.transform import Rotation
 
+from l1flow_agents.agent import ChunkAgent
+from l1flow_agents.data import open_dataset
 from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.demonstrations.collection import fill
 from l1flow_agents.demonstrations.recording import env_args_of
 from l1flow_agents.envs.experts import make_expert
+from l1flow_agents.experiments import read_experiment
 from l1flow_agents.realtime import Line, run
 from l1flow_agents.realtime.robot import VirtualClock
 from l1flow_agents.realtime.simulated_arm import SimulatedArm, SimulatedRobot
 from l1flow_agents.realtime.wire import Request, Spec
+from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE, matrix_to_rotation_6d, pose_to_axis_angle
 from l1flow_agents.seeds import COLLECTION_SEED
+from l1flow_agents.wrappers import Rotation6dAction
 
 RUNS = Path("runs/realtime")
 METHODS = ("l1flow", "flow_matching", "ddpm")
@@ -42,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", default="Square-v0")
     parser.add_argument("--methods", nargs="+", default=METHODS)
-    parser.add_argument("-n", "--episodes", type=int, default=600)
+    parser.add_argument("-n", "--episodes", type=int, default=400)
     parser.add_argument("--workers", type=int, default=1, help="processes that record")
     parser.add_argument("--runs", type=Path, default=RUNS, help="where recordings and agents are kept")
     parser.add_argument("overrides", nargs="*", metavar="part.setting=value", help="of the configuration")
@@ -58,9 +62,32 @@ def agent_of(runs: Path, env_id: str, method: str) -> Path:
     return runs / f"{env_id}-{method}" / "agent"
 
 
+def make_env(env_id: str) -> gym.Env:
+    """With the arm's observations and actions."""
+    return Rotation6dAction(gym.make(env_id, obs_type="state", control="absolute"))
+
+
+class PoseRobot(SimulatedRobot):
+    """Goes to poses [position 3, rotation-6d 6, gripper 1]."""
+
+    def __init__(self, arm: SimulatedArm, clock: VirtualClock, seed: int) -> None:
+        super().__init__(arm, clock, seed)
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (10,), np.float32)
+
+    def act(self, action: np.ndarray) -> None:
+        super().act(pose_to_axis_angle(action))
+
+
+def make_arm(env_id: str) -> SimulatedArm:
+    return SimulatedArm(env_id, LINE, {"control": "absolute"})
+
+
+# ---- recordings ---------------------------------------------------------------------------------------------------
+
+
 def record(env_id: str, n: int, file: Path, n_workers: int) -> None:
     """Add to the file until it holds ``n`` episodes in which the expert succeeds."""
-    with gym.make(env_id, obs_type="state") as env:
+    with make_env(env_id) as env:
         described = env_args_of(env, env_id)
     with RobomimicWriter(file, described) as writer:
         fill(writer, partial(driven, env_id), n, n_workers, COLLECTION_SEED, True, f"{env_id}: the expert")
@@ -69,10 +96,10 @@ def record(env_id: str, n: int, file: Path, n_workers: int) -> None:
 @contextmanager
 def driven(env_id: str) -> Iterator[Callable[[int], Demonstration | None]]:
     """Runs episodes in which the expert drives one arm; yields what gives that of a seed, None where it failed."""
-    arm, clock = SimulatedArm(env_id, LINE), VirtualClock()
+    arm, clock = make_arm(env_id), VirtualClock()
 
     def episode(seed: int) -> Demonstration | None:
-        robot, expert = SimulatedRobot(arm, clock, seed), ExpertPlanner(env_id, arm, seed)
+        robot, expert = PoseRobot(arm, clock, seed), ExpertPlanner(env_id, arm, seed)
         told = run(robot, expert, HZ, TIME, clock=clock, sequential=True, record=True)
         return told.demonstration() if told.done else None
 
@@ -80,35 +107,46 @@ def driven(env_id: str) -> Iterator[Callable[[int], Demonstration | None]]:
     arm.close()
 
 
-@dataclass
 class ExpertPlanner:
-    """The task's expert as a planner of one action, at once."""
+    """The task's expert, whose actions are steps, as a planner of one pose, at once."""
 
-    env_id: str
-    arm: SimulatedArm
-    seed: int
-
-    def __post_init__(self) -> None:
-        self._expert = make_expert(self.env_id, np.random.default_rng(self.seed))
-        boxes = self.arm.observation_space.spaces
-        shapes = {key: (box.shape or (), str(box.dtype)) for key, box in boxes.items()}
-        self.spec = Spec(shapes, 1, 1, 1, int(self.arm.action_space.shape[0]), continues=False)
-
+    def __init__(self, env_id: str, arm: SimulatedArm, seed: int) -> None:
+        self._expert, self._arm = make_expert(env_id, np.random.default_rng(seed)), arm
+        shapes = {key: (box.shape or (), str(box.dtype)) for key, box in arm.observation_space.spaces.items()}
+        self.spec = Spec(shapes, 1, 1, 1, 10, continues=False)
         self._made: np.ndarray | None = None
+        self._site: Rotation | None = None  # of what actions turn, in the frame that observations show
 
     def submit(self, request: Request) -> None:
-        self._made = self._expert.act({key: past[-1] for key, past in request.history.items()})[None]
+        seen = {key: past[-1] for key, past in request.history.items()}
+        step = self._expert.act(seen).astype(float)
+        if self._site is None:
+            shown = Rotation.from_quat(self._arm.env.observe()["robot0_eef_quat"])
+            self._site = shown.inv() * Rotation.from_matrix(self._arm.env.eef_pose()[:3, :3])
+        turned = Rotation.from_rotvec(ROTATION_SCALE * step[3:6]) * Rotation.from_quat(seen["robot0_eef_quat"])
+        position = seen["robot0_eef_pos"] + POSITION_SCALE * step[:3]
+        rotation = matrix_to_rotation_6d((turned * self._site).as_matrix())
+        self._made = np.concatenate([position, rotation, step[6:]])[None].astype(np.float32)
 
     def poll(self) -> np.ndarray | None:
         made, self._made = self._made, None
         return made
 
 
+# ---- agents -------------------------------------------------------------------------------------------------------
+
+
 def train(env_id: str, method: str, file: Path, runs: Path, overrides: list[str]) -> None:
-    config = f"{env_id.removesuffix('-v0').lower()}-state"
-    where = agent_of(runs, env_id, method).parent
-    told = [config, "--dataset", file, "--run-dir", where, "--threads", 1, f"agent.method={method}", *overrides]
-    subprocess.run([sys.executable, "-m", "l1flow_agents.cli", "train", *map(str, told)], check=True)
+    """An agent as the task's configuration says, but for method, actions and data."""
+    where = agent_of(runs, env_id, method)
+    if where.is_dir():
+        return
+    told = read_experiment(f"{env_id.removesuffix('-v0').lower()}-state", overrides)
+    with make_env(env_id) as env:
+        agent = ChunkAgent(**{**told.agent.to_dict(), "method": method}, env=env, device="cpu")
+    demonstrations = open_dataset(file, list(agent.spaces_by_key))
+    agent.learn(demonstrations, told.training.total_steps, None, True, where.parent, **told.training.config())
+    agent.save(where)
 
 
 if __name__ == "__main__":

@@ -179,8 +179,7 @@ def test_realtime(run, tmp_path):
     assert len(recorded) == 2 and (recorded.lengths < 20 * 20).all()  # within 20 s at 20 Hz
     out = ["--json", tmp_path / "out.json"]
     run("realtime", "success", "--smoke", *line, *out)
-    agent = tmp_path / "Lift-v0-l1flow" / "agent"
-    run("realtime", "deadlines", "--env", "Lift-v0", "--agent", agent, "--minutes", 0.02, *out)
+    run("realtime", "deadlines", "--env", "Lift-v0", "--agent", "lift-state", "--minutes", 0.02, *out)
     record = json.loads((tmp_path / "out.json").read_text())
     rows = record["success"]["Lift-v0"]["rows"]
     assert [row["way"] for row in rows] == ["asynchronous", "sequential"] and all(row["planning_s"] > 0 for row in rows)
