@@ -31,7 +31,7 @@ from l1flow_agents.realtime import Line, run
 from l1flow_agents.realtime.robot import VirtualClock
 from l1flow_agents.realtime.simulated_arm import SimulatedArm, SimulatedRobot
 from l1flow_agents.realtime.wire import Request, Spec
-from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE, matrix_to_rotation_6d, pose_to_axis_angle
+from l1flow_agents.rotations import POSE_6D, POSITION_SCALE, ROTATION_SCALE, matrix_to_rotation_6d, pose_to_axis_angle
 from l1flow_agents.seeds import COLLECTION_SEED
 from l1flow_agents.wrappers import Rotation6dAction
 
@@ -72,7 +72,7 @@ class PoseRobot(SimulatedRobot):
 
     def __init__(self, arm: SimulatedArm, clock: VirtualClock, seed: int) -> None:
         super().__init__(arm, clock, seed)
-        self.action_space = gym.spaces.Box(-np.inf, np.inf, (10,), np.float32)
+        self.action_space = gym.spaces.Box(-np.inf, np.inf, (POSE_6D,), np.float32)
 
     def act(self, action: np.ndarray) -> None:
         super().act(pose_to_axis_angle(action))
@@ -113,7 +113,7 @@ class ExpertPlanner:
     def __init__(self, env_id: str, arm: SimulatedArm, seed: int) -> None:
         self._expert, self._arm = make_expert(env_id, np.random.default_rng(seed)), arm
         shapes = {key: (box.shape or (), str(box.dtype)) for key, box in arm.observation_space.spaces.items()}
-        self.spec = Spec(shapes, 1, 1, 1, 10, continues=False)
+        self.spec = Spec(shapes, 1, 1, 1, POSE_6D, continues=False)
         self._made: np.ndarray | None = None
         self._site: Rotation | None = None  # of what actions turn, in the frame that observations show
 

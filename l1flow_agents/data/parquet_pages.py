@@ -54,15 +54,22 @@ class Header:
 
     def numbers(self) -> dict[int, int]:
         """Its whole numbers by field; all else is passed over."""
-        found, field = {}, 0
+        found = {}
+        for field, kind in self._fields():
+            if kind in (I16, I32, I64):
+                found[field] = self._number()
+            else:
+                self._pass(kind, 0)
+        return found
+
+    def _fields(self) -> Iterator[tuple[int, int]]:
+        """Number and kind of each field, whose value is to be read before the next; not of those that are all kind."""
+        field = 0
         while (first := self._byte()) != STOP:
             kind, step = first & 15, first >> 4
             field = field + step if step else self._number()
-            if kind in (I16, I32, I64):
-                found[field] = self._number()
-            elif kind not in (TRUE, FALSE):  # which are in the field's own byte
-                self._pass(kind, 0)
-        return found
+            if kind not in (TRUE, FALSE):
+                yield field, kind
 
     def _pass(self, kind: int, depth: int) -> None:
         """Go behind a value."""
@@ -81,11 +88,8 @@ class Header:
             for _ in range(self._varint() if first >> 4 == 15 else first >> 4):
                 self._pass(first & 15, depth + 1)
         elif kind == STRUCT:
-            while (first := self._byte()) != STOP:
-                if not first >> 4:
-                    self._number()
-                if first & 15 not in (TRUE, FALSE):
-                    self._pass(first & 15, depth + 1)
+            for _, kind_of_field in self._fields():
+                self._pass(kind_of_field, depth + 1)
         else:
             raise ValueError(f"a page's header holds type {kind}")
 
