@@ -171,7 +171,7 @@ def test_mimicgen(run, load, monkeypatch, tmp_path):
     assert record["agents"]["Stack_D0-v0"]["n_episodes"] == 1
 
 
-def test_realtime(run, tmp_path):
+def test_realtime_agents_and_realtime(run, tmp_path):
     small = ["training.total_steps=4", "training.batch_size=16", "agent.network_kwargs={width: 16, depth: 1}"]
     line = ["--env", "Lift-v0", "--runs", tmp_path]
     run("realtime_agents", *line, "--methods", "l1flow", "-n", 2, *small)
@@ -183,7 +183,7 @@ def test_realtime(run, tmp_path):
     record = json.loads((tmp_path / "out.json").read_text())
     rows = record["success"]["Lift-v0"]["rows"]
     assert [row["way"] for row in rows] == ["asynchronous", "sequential"] and all(row["planning_s"] > 0 for row in rows)
-    assert record["deadlines"]["ticks"] == 60 and record["deadlines"]["stopped"] is None
+    assert 0 < record["deadlines"]["ticks"] <= 60 and record["deadlines"]["stopped"] is None  # late ones are skipped
     assert (tmp_path / "out.png").stat().st_size > 1_000
 
 
