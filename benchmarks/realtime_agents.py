@@ -39,6 +39,7 @@ RUNS = Path("runs/realtime")
 METHODS = ("l1flow", "flow_matching", "ddpm")
 LINE = Line(camera_delay=0.02, action_delay=0.01, jitter=0.005, loss=0.02)
 HZ = 20  # of the recordings, so of the plans' rows
+N_ACTION_STEPS = 12  # of 16; with 4 and 8 the hand goes up and down over the peg, as one observation does not say which
 TIME = 12.0  # seconds that an episode may take, twice what the expert does
 
 
@@ -143,7 +144,7 @@ def train(env_id: str, method: str, file: Path, runs: Path, overrides: list[str]
         return
     told = read_experiment(f"{env_id.removesuffix('-v0').lower()}-state", overrides)
     with make_env(env_id) as env:
-        agent = ChunkAgent(**{**told.agent.to_dict(), "method": method}, env=env, device="cpu")
+        agent = ChunkAgent(**{**told.agent.to_dict(), "method": method, "n_action_steps": N_ACTION_STEPS}, env=env, device="cpu")
     demonstrations = open_dataset(file, list(agent.spaces_by_key))
     agent.learn(demonstrations, told.training.total_steps, None, True, where.parent, **told.training.config())
     agent.save(where)

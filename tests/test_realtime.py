@@ -195,6 +195,20 @@ def test_a_simulated_arm_lifts_by_its_clock_and_is_recorded(tmp_path):
     np.testing.assert_array_equal(episodes.actions[-1], told.steps[-1][2])
 
 
+def test_fingers_close_at_one_speed_whatever_the_rate():
+    arm, opening = SimulatedArm("Lift-v0", Line()), []
+    for hz in (10, 20, 50):
+        clock = VirtualClock()
+        arm.reset(50000, clock)
+        for tick in range(int(0.9 * hz)):
+            arm.act(np.r_[np.zeros(6), -1 if tick < 0.6 * hz else 1].astype(np.float32), clock.now())
+            for _ in range(round(1000 / hz)):
+                clock.sleep(clock.now() + 1e-3)
+                arm.advance(clock.now())
+        opening.append(np.abs(arm.env.observe()["robot0_gripper_qpos"]).sum())
+    assert 0.01 < min(opening) and max(opening) < 1.25 * min(opening)
+
+
 class Motors:
     """What LeRobot's robots look like from outside."""
 

@@ -25,6 +25,7 @@ BRAKE = 60.0  # 1/s by which the braked joints' speed falls, and 1/s^2 that draw
 BRAKE_SPRING = 100.0
 AT_REST = 0.01  # m/s of the grip site
 STEP = 0.05, 0.5  # metres and radians of a delta action of 1
+GRIP_HZ = 20  # of robosuite's fingers: they go on a little with each of that many actions a second
 RESUME = 0.25  # seconds behind its clock from which on an arm no longer catches up
 
 
@@ -83,6 +84,7 @@ class SimulatedArm:
         self._actions: list[tuple[float, int, np.ndarray]] = []  # by time of effect
         self._frames: deque[tuple[float, Reading]] = deque()  # with time of arrival
         self._n_actions, self._moving = 0, False
+        self._gripped, self._grips_due = self._time - 1 / GRIP_HZ, 0.0
         self.stopped_at: float | None = None
         self.rested_at: float | None = None
 
@@ -135,9 +137,22 @@ class SimulatedArm:
         if self._actions and self._actions[0][0] <= self._time + 1e-9:
             action = heapq.heappop(self._actions)[2].astype(np.float64)
             self._moving = True
+            self._grip(action)
             self._loop.substep(lambda: control.begin(action))
         else:
             self._loop.substep(control.go_on if self._moving else self._brakes.write)
+
+    def _grip(self, action: np.ndarray) -> None:
+        """Let the fingers move by the time and not by the action: once more before it, or not with it."""
+        due = self._grips_due + (self._time - self._gripped) * GRIP_HZ
+        n = min(round(due), 2)
+        self._gripped, self._grips_due = self._time, min(due - n, 0.5)
+        robots = self.env.simulator.robots
+        for robot, one in zip(robots, np.split(action, len(robots)), strict=True):
+            for _ in range(n - 1):
+                robot.gripper["right"].format_action(one[6:])
+            if n < 1:
+                one[6:] = 0  # the fingers' sign for staying
 
     def _take_frame(self) -> None:
         """What the camera sees now; it arrives late, in order, or never."""
