@@ -147,30 +147,39 @@ class _Endless:
 
 
 def plot(record: dict[str, Any], path: Path) -> None:
+    """Of each task a line of success and one of the seconds that it took; a column a rate, a colour a method."""
     from matplotlib.figure import Figure
 
     rates = {env: sorted({row["hz"] for row in part["rows"]}) for env, part in record.items()}
-    panels = [(env, way, hz) for env in record for way in WAYS for hz in rates[env]]
     n_columns = max(map(len, rates.values()))
-    lines = list(dict.fromkeys(panel[:2] for panel in panels))
-    figure = Figure((3.2 * n_columns, 2.5 * len(lines)), layout="constrained")
-    axes = figure.subplots(len(lines), n_columns, squeeze=False, sharey=True)
+    figure = Figure((3.4 * n_columns, 5 * len(record)), layout="constrained")
+    axes = figure.subplots(2 * len(record), n_columns, squeeze=False, sharex=True, sharey="row")
     for one in axes.flat:
         one.set_axis_off()
-    for env, way, hz in panels:
-        one = axes[lines.index((env, way))][rates[env].index(hz)]
-        one.set_axis_on()
-        one.set_title(f"{env}, {way}, {hz:g} Hz", fontsize=9)
-        for method, name in NAMES.items():
-            rows = [r for r in record[env]["rows"] if (r["method"], r["way"], r["hz"]) == (method, way, hz)]
-            if rows:
-                label = f"{name}, {1e3 * rows[0]['planning_s']:.0f} ms a plan"
-                shares = [row["successes"] / record[env]["episodes"] for row in rows]
-                one.plot([1e3 * row["latency_s"] for row in rows], shares, "o-", label=label, alpha=0.8)
-        one.set_ylim(-0.05, 1.05)
-        one.set_xlabel("latency, ms", fontsize=8)
-        one.set_ylabel(f"success of {record[env]['episodes']}", fontsize=8)
-        one.legend(fontsize=6)
+    for k, (env, part) in enumerate(record.items()):
+        for column, hz in enumerate(rates[env]):
+            above, below = axes[2 * k][column], axes[2 * k + 1][column]
+            above.set_title(f"{env}, {hz:g} Hz", fontsize=9)
+            for one in (above, below):
+                one.set_axis_on()
+                one.grid(alpha=0.3)
+            for color, (method, name) in enumerate(NAMES.items()):
+                for way in WAYS:
+                    rows = [r for r in part["rows"] if (r["method"], r["way"], r["hz"]) == (method, way, hz)]
+                    if not rows:
+                        continue
+                    look = {"color": f"C{color}", "marker": "o", "markersize": 4, "alpha": 0.8}
+                    look |= {"linestyle": "--" if way == "sequential" else "-"}
+                    label = f"{name}, {1e3 * rows[0]['planning_s']:.0f} ms a plan, {way}"
+                    latencies = [1e3 * row["latency_s"] for row in rows]
+                    above.plot(latencies, [row["successes"] / part["episodes"] for row in rows], label=label, **look)
+                    below.plot(latencies, [row["seconds"] or np.nan for row in rows], **look)
+            above.set_ylim(-0.05, 1.05)
+            below.set_xlabel("latency, ms", fontsize=8)
+        axes[2 * k][0].set_ylabel(f"success of {part['episodes']}", fontsize=8)
+        axes[2 * k + 1][0].set_ylabel("seconds to success", fontsize=8)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(NAMES), fontsize=8)
     figure.savefig(path, dpi=110)
 
 

@@ -144,7 +144,9 @@ def train(env_id: str, method: str, file: Path, runs: Path, overrides: list[str]
         return
     told = read_experiment(f"{env_id.removesuffix('-v0').lower()}-state", overrides)
     with make_env(env_id) as env:
-        agent = ChunkAgent(**{**told.agent.to_dict(), "method": method, "n_action_steps": N_ACTION_STEPS}, env=env, device="cpu")
+        agent = ChunkAgent(
+            **{**told.agent.to_dict(), "method": method, "n_action_steps": N_ACTION_STEPS}, env=env, device="cpu"
+        )
     demonstrations = open_dataset(file, list(agent.spaces_by_key))
     agent.learn(demonstrations, told.training.total_steps, None, True, where.parent, **told.training.config())
     agent.save(where)
