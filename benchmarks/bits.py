@@ -21,8 +21,9 @@ import numpy as np
 from gymnasium.utils import seeding
 from simulation import made, robosuites_own
 
+from l1flow_agents.demonstrations.generation.segments import action_target
 from l1flow_agents.envs.experts import make_expert
-from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE, axis_angle_to_matrix, matrix_to_axis_angle
+from l1flow_agents.rotations import matrix_to_axis_angle
 
 IDS = (
     *("Lift-v0", "Can-v0", "Square-v0", "Transport-v0", "ToolHang-v0"),
@@ -113,9 +114,8 @@ def poses(env: Any, action: np.ndarray) -> np.ndarray:
     """Where a delta action sends the hands."""
     result = []
     for arm, one in enumerate(np.split(action, env.task.n_arms)):
-        here = env.eef_pose(arm)
-        turned = axis_angle_to_matrix(ROTATION_SCALE * one[3:6]) @ here[:3, :3]
-        result.append(np.concatenate([here[:3, 3] + POSITION_SCALE * one[:3], matrix_to_axis_angle(turned), one[6:]]))
+        target = action_target(env.eef_pose(arm), one)
+        result.append(np.concatenate([target[:3, 3], matrix_to_axis_angle(target[:3, :3]), one[6:]]))
     return np.concatenate(result)
 
 

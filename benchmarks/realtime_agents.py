@@ -17,13 +17,13 @@ from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from l1flow_agents.agent import ChunkAgent
 from l1flow_agents.data import open_dataset
 from l1flow_agents.data.robomimic_writer import RobomimicWriter
 from l1flow_agents.demonstration import Demonstration
 from l1flow_agents.demonstrations.collection import fill
+from l1flow_agents.demonstrations.generation.segments import action_target
 from l1flow_agents.demonstrations.recording import env_args_of
 from l1flow_agents.envs.experts import make_expert
 from l1flow_agents.experiments import read_experiment
@@ -31,7 +31,13 @@ from l1flow_agents.realtime import Line, run
 from l1flow_agents.realtime.robot import VirtualClock
 from l1flow_agents.realtime.simulated_arm import SimulatedArm, SimulatedRobot
 from l1flow_agents.realtime.wire import Request, Spec
-from l1flow_agents.rotations import POSE_6D, POSITION_SCALE, ROTATION_SCALE, matrix_to_rotation_6d, pose_to_axis_angle
+from l1flow_agents.rotations import (
+    POSE_6D,
+    homogeneous,
+    matrix_to_rotation_6d,
+    pose_to_axis_angle,
+    quaternion_to_matrix,
+)
 from l1flow_agents.seeds import COLLECTION_SEED
 from l1flow_agents.wrappers import Rotation6dAction
 
@@ -116,18 +122,18 @@ class ExpertPlanner:
         shapes = {key: (box.shape or (), str(box.dtype)) for key, box in arm.observation_space.spaces.items()}
         self.spec = Spec(shapes, 1, 1, 1, POSE_6D, continues=False)
         self._made: np.ndarray | None = None
-        self._site: Rotation | None = None  # of what actions turn, in the frame that observations show
+        self._site: np.ndarray | None = None  # of what actions turn, in the frame that observations show
 
     def submit(self, request: Request) -> None:
         seen = {key: past[-1] for key, past in request.history.items()}
         step = self._expert.act(seen).astype(float)
         if self._site is None:
-            shown = Rotation.from_quat(self._arm.env.observe()["robot0_eef_quat"])
-            self._site = shown.inv() * Rotation.from_matrix(self._arm.env.eef_pose()[:3, :3])
-        turned = Rotation.from_rotvec(ROTATION_SCALE * step[3:6]) * Rotation.from_quat(seen["robot0_eef_quat"])
-        position = seen["robot0_eef_pos"] + POSITION_SCALE * step[:3]
-        rotation = matrix_to_rotation_6d((turned * self._site).as_matrix())
-        self._made = np.concatenate([position, rotation, step[6:]])[None].astype(np.float32)
+            shown = quaternion_to_matrix(self._arm.env.observe()["robot0_eef_quat"])
+            self._site = shown.T @ self._arm.env.eef_pose()[:3, :3]
+        rotation = quaternion_to_matrix(seen["robot0_eef_quat"]) @ self._site
+        target = action_target(homogeneous(rotation, seen["robot0_eef_pos"]), step)
+        pose = target[:3, 3], matrix_to_rotation_6d(target[:3, :3]), step[6:]
+        self._made = np.concatenate(pose)[None].astype(np.float32)
 
     def poll(self) -> np.ndarray | None:
         made, self._made = self._made, None

@@ -15,17 +15,17 @@ from gymnasium import spaces
 
 from l1flow_agents.checks import DATACLASS
 from l1flow_agents.envs import find_spec
+from l1flow_agents.envs.robomimic_args import CONTROL_FREQ
 from l1flow_agents.envs.robosuite_env import RobosuiteEnv
 from l1flow_agents.errors import ConfigError
 from l1flow_agents.kinds import NotNegative, Positive, Share
 from l1flow_agents.realtime.limits import Limits
 from l1flow_agents.realtime.robot import Clock, Reading
+from l1flow_agents.rotations import POSITION_SCALE, ROTATION_SCALE
 
 BRAKE = 60.0  # 1/s by which the braked joints' speed falls, and 1/s^2 that draws them back
 BRAKE_SPRING = 100.0
 AT_REST = 0.01  # m/s of the grip site
-STEP = 0.05, 0.5  # metres and radians of a delta action of 1
-GRIP_HZ = 20  # of robosuite's fingers: they go on a little with each of that many actions a second
 RESUME = 0.25  # seconds behind its clock from which on an arm no longer catches up
 
 
@@ -84,7 +84,7 @@ class SimulatedArm:
         self._actions: list[tuple[float, int, np.ndarray]] = []  # by time of effect
         self._frames: deque[tuple[float, Reading]] = deque()  # with time of arrival
         self._n_actions, self._moving = 0, False
-        self._gripped, self._grips_due = self._time - 1 / GRIP_HZ, 0.0
+        self._gripped, self._grips_due = self._time - 1 / CONTROL_FREQ, 0.0
         self.stopped_at: float | None = None
         self.rested_at: float | None = None
 
@@ -143,8 +143,8 @@ class SimulatedArm:
             self._loop.substep(control.go_on if self._moving else self._brakes.write)
 
     def _grip(self, action: np.ndarray) -> None:
-        """Let the fingers move by the time and not by the action: once more before it, or not with it."""
-        due = self._grips_due + (self._time - self._gripped) * GRIP_HZ
+        """Let the fingers, which go on a little with every action, do so CONTROL_FREQ times a second at any rate."""
+        due = self._grips_due + (self._time - self._gripped) * CONTROL_FREQ
         n = min(round(due), 2)
         self._gripped, self._grips_due = self._time, min(due - n, 0.5)
         robots = self.env.simulator.robots
@@ -205,7 +205,7 @@ def limits_of(env: Any) -> Limits | None:
         high=np.array([0.8, 0.8, 1.6, *anywhere]),
         speed=np.array([2.5] * 3 + [25.0] * 3),
         jerk=np.inf,
-        scale=np.repeat(STEP, 3),
+        scale=np.repeat([POSITION_SCALE, ROTATION_SCALE], 3),
         position=hand_position,
     )
 
