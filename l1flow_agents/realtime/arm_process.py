@@ -22,6 +22,7 @@ from l1flow_agents.realtime.simulated_arm import Line, SimulatedArm, limits_of
 from l1flow_agents.spawning import CONTEXT, packed, unpacked
 
 PERIOD = 0.004  # seconds between two looks of the arm at its clock and its pipes
+LEFT = 0.001  # of them left to others at least, before whom it runs, where a slow machine makes it late
 STARTING = 120.0  # seconds that building the simulator may take
 
 
@@ -171,7 +172,7 @@ class _Life:
     def run(self) -> None:
         turn = time.monotonic()
         while True:
-            self._loop.poll(max(turn - time.monotonic(), 0)) if not self._orphaned else time.sleep(PERIOD)
+            self._loop.poll(max(turn - time.monotonic(), LEFT)) if not self._orphaned else time.sleep(PERIOD)
             turn = time.monotonic() + PERIOD
             if self._listen() == "close":
                 return
