@@ -37,7 +37,8 @@ from l1flow_agents.errors import ConfigError, DatasetError, WorkerError
 from l1flow_agents.parallel import in_order, in_order_by
 from l1flow_agents.versions import versions
 
-SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 2}
+# A killed machine is missed after 1.2 s, a busy one after a minute.
+SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 200, "health_check_failure_threshold": 6}
 
 
 class Machines:
