@@ -30,11 +30,13 @@ def inputs(batch: int = BATCH):
     return x, torch.rand(batch, generator=generator), torch.randn(batch, COND_DIM, generator=generator)
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=[*NETWORKS, "mlp that carries"])
 def network(request):
     """Each network with shaken weights: the transformer starts with its gates closed."""
     torch.manual_seed(0)
-    net = NETWORKS[request.param](HORIZON, ACTION_DIM, COND_DIM, **TINY[request.param]).eval()
+    name, _, carries = request.param.partition(" ")
+    kwargs = TINY[name] | ({"carry": True} if carries else {})
+    net = NETWORKS[name](HORIZON, ACTION_DIM, COND_DIM, **kwargs).eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -91,6 +93,18 @@ def test_no_batchnorm(name):
 def test_sizes_that_do_not_fit(name, sizes, settings, reason):
     with pytest.raises(ConfigError, match=reason):
         NETWORKS[name](*sizes, **settings)
+
+
+def test_what_is_carried():
+    """Nothing at first; with open gates what comes in is added as it is, whatever the layers make of it."""
+    torch.manual_seed(0)
+    net = NETWORKS["mlp"](HORIZON, ACTION_DIM, COND_DIM, **TINY["mlp"], carry=True).eval()
+    torch.manual_seed(0)
+    plain = NETWORKS["mlp"](HORIZON, ACTION_DIM, COND_DIM, **TINY["mlp"]).eval()
+    x, t, cond = inputs()
+    torch.testing.assert_close(net(x, t, cond), plain(x, t, cond), rtol=0, atol=0)
+    nn.init.ones_(net.gate.bias)
+    torch.testing.assert_close(net(x, t, cond), plain(x, t, cond) + x)
 
 
 def test_published_unet_size():

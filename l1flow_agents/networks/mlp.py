@@ -15,6 +15,9 @@ class ChunkMLP(nn.Module):
     Args:
         horizon, action_dim: shape of a chunk.
         cond_dim: length of the condition vector.
+        carry: add the chunk that comes in to what comes out, each number times a gate of the flow time. Methods that name
+            the noise (DDPM), or a velocity (Flow Matching), need not carry it through all layers; the idea of EDM's
+            skip connection (Karras et al. 2022, eq. 7), learned.
     """
 
     def __init__(
@@ -28,6 +31,7 @@ class ChunkMLP(nn.Module):
         expansion: Few = 2,
         dropout: Share = 0.0,
         time_dim: Size = 128,
+        carry: bool = False,
     ) -> None:
         super().__init__()
         self.time = TimeEmbedding(time_dim)
@@ -35,14 +39,22 @@ class ChunkMLP(nn.Module):
         self.enter = nn.Linear(horizon * action_dim + cond_dim, width)
         self.blocks = nn.ModuleList(_Block(width, expansion, dropout) for _ in range(depth))
         self.exit = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, horizon * action_dim))
+        self.gate: nn.Linear | None = None
+        if carry:
+            self.gate = nn.Linear(time_dim, horizon * action_dim)
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
         """x (batch, horizon, action_dim), t (batch,), cond (batch, cond_dim) -> (batch, horizon, action_dim)."""
-        modulation = self.cond(torch.cat([cond, self.time(t)], dim=-1))
+        time = self.time(t)
+        modulation = self.cond(torch.cat([cond, time], dim=-1))
         h = self.enter(torch.cat([x.flatten(1), cond], dim=-1))
         for block in self.blocks:
             h = block(h, modulation)
         out: Tensor = self.exit(h)
+        if self.gate is not None:
+            out = torch.addcmul(out, self.gate(time), x.flatten(1))
         return out.view_as(x)
 
 
