@@ -15,9 +15,9 @@ class ChunkMLP(nn.Module):
     Args:
         horizon, action_dim: shape of a chunk.
         cond_dim: length of the condition vector.
-        carry: add the chunk that comes in to what comes out, each number times a gate of the flow time. Methods that name
-            the noise (DDPM), or a velocity (Flow Matching), need not carry it through all layers; the idea of EDM's
-            skip connection (Karras et al. 2022, eq. 7), learned.
+        carry: add the chunk that comes in to what comes out, each number times a gate of the flow time. Methods that
+            name the noise (DDPM), or a velocity (Flow Matching), need not carry it through all layers; the idea of
+            EDM's skip connection (Karras et al. 2022, eq. 7), learned.
     """
 
     def __init__(
