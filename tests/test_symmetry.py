@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
 
 from l1flow_agents import L1FlowAgent
 from l1flow_agents.data import Chunks, Episodes
@@ -134,6 +135,43 @@ def test_an_arms_simulation_commutes_with_the_mirror(env_id, symmetry, quaternio
         for key, value in one.items():
             np.testing.assert_allclose(mirror(key, value), other[key], atol=1e-3, err_msg=key)
         assert not np.allclose(one["object"], other["object"], atol=0.02)
+    env.close()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_arms_simulation_commutes_with_a_turned_scene(number):
+    pytest.importorskip("robosuite", reason="the simulator of these tasks is not installed")
+    apply, angle = SYMMETRIES["threading"].maps[number], np.deg2rad([7, -14][number])
+    env = gym.make("Threading_D2-v0", obs_type="state")
+    env.reset(seed=3)
+    inner, rng = env.unwrapped, np.random.default_rng(0)
+    start = inner.get_state()
+    nv = inner.simulator.sim.model.nv
+    start["states"][-nv:] = 0
+    turned = {key: np.array(value) for key, value in start.items()}
+    turned["posture"] = np.array([arm.initial_joint for arm in inner._arms()])
+    turned["posture"].flat[0] += angle
+    qpos = turned["states"][1:-nv]
+    qpos[0] += angle
+    rotation = Rotation.from_euler("z", angle)
+    base = np.array([-0.56, 0, 0])
+    for first in range(9, len(qpos), 7):  # free joints: position, quaternion wxyz
+        qpos[first : first + 3] = rotation.apply(qpos[first : first + 3] - base) + base
+        around = rotation * Rotation.from_quat(qpos[first + 3 : first + 7], scalar_first=True)
+        qpos[first + 3 : first + 7] = around.as_quat(scalar_first=True)
+    actions = rng.uniform(-0.5, 0.5, (10, 7)).astype(np.float32)
+    seen = []
+    for state, plan in [(start, actions), (turned, apply("action", actions))]:
+        inner.set_state(state)
+        seen.append([env.step(action)[0] for action in plan])
+    for one, other in zip(*seen, strict=True):
+        for key, value in one.items():
+            expected, found = apply(key, value), other[key].copy()
+            for first in {"object": range(3, 28, 7), "robot0_eef_quat": [0]}.get(key, ()):  # q and -q are the same
+                part = slice(first, first + 4)
+                found[part] *= np.sign(expected[part] @ found[part])
+            np.testing.assert_allclose(expected, found, atol=1e-3, err_msg=key)
+    assert not np.allclose(one["object"], other["object"], atol=0.02)
     env.close()
 
 

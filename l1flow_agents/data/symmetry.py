@@ -146,6 +146,45 @@ def shift(layout: Layout, x: float, y: float) -> Map:
     return shifted
 
 
+BASE_X = -0.56  # metres: where the axis of the arm's first joint stands, at y = 0
+
+
+def turn_scene(layout: Layout, degrees: float) -> Map:
+    """Hand and objects turned together about the axis of the arm's first joint, for delta actions.
+
+    As if that joint stood otherwise: the arm moves as before but for the posture that it prefers. ``layout``: of the
+    observation ``object``.
+    """
+    angle = np.deg2rad(degrees)
+    whole, half = (np.cos(angle), np.sin(angle)), (np.cos(angle / 2), np.sin(angle / 2))
+    quaternions = [name for name in layout.quaternions if "_to_" not in name]
+    places = {"robot0_eef_pos": [0], "object": layout.starts(*(f"{name}_pos" for name in layout.objects))}
+    turns = {"robot0_eef_quat": [0], "object": layout.starts(*quaternions)}
+    vectors = {**places, ACTION: [0, 3]}
+
+    def turned(key: str, value: Numbers) -> Numbers:
+        if key not in vectors and key not in turns:
+            return value
+        size = value.shape[-1]
+        of_own, of_other, other, by = np.ones(size), np.zeros(size), np.arange(size), np.zeros(size)
+        for first in vectors.get(key, ()):
+            xy = slice(first, first + 2)
+            of_own[xy], of_other[xy], other[xy] = whole[0], whole[1] * np.array([-1, 1]), (first + 1, first)
+        for first in places.get(key, ()):
+            by[first : first + 2] = BASE_X * (1 - whole[0]), -BASE_X * whole[1]
+        for first in turns.get(key, ()):
+            part = slice(first, first + 4)
+            of_own[part], of_other[part] = half[0], half[1] * np.array([-1, 1, 1, -1])
+            other[part] = first + np.array([1, 0, 3, 2])
+        if isinstance(value, np.ndarray):  # as its own numbers are rounded
+            of_own, by = of_own.astype(value.dtype), by.astype(value.dtype)
+        crossed = value[..., like(other, value)] * like(of_other, value)
+        result: Numbers = value * like(of_own, value) + crossed + like(by, value)
+        return result
+
+    return turned
+
+
 def shifts(layout: Layout, *more: float) -> list[Map]:
     """Along x and along y by all sums of 3, 6 and -9 cm and ``more``, each taken or not: up to 9 cm and more."""
     return [shift(layout, *by) for d in (0.03, 0.06, -0.09, *more) for by in ((d, 0), (0, d))]
@@ -176,6 +215,7 @@ def cubes(layout: Layout) -> Symmetry:
 
 SQUARE = LAYOUTS["Square_D2-v0"]
 SQUARE_TURNED = SQUARE | Layout(peg1_quat=4)
+NEEDLE = LAYOUTS["Threading_D2-v0"]
 PIECES = LAYOUTS["ThreePieceAssembly_D2-v0"]
 SYMMETRIES = {
     "pusht": Symmetry((mirror_pusht,), {"image": (96, 96, 3), "agent_pos": (2,), "state": (PUSHT.dim,), ACTION: (2,)}),
@@ -187,6 +227,7 @@ SYMMETRIES = {
     ),
     "stack": cubes(LAYOUTS["Stack_D1-v0"]),
     "stackthree": cubes(LAYOUTS["StackThree_D1-v0"]),
+    "threading": Symmetry((*(turn_scene(NEEDLE, angle) for angle in (7, -14)), *shifts(NEEDLE)), arm(NEEDLE)),
     "threepieceassembly": Symmetry(
         (
             one_after_another(
