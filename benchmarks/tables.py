@@ -24,6 +24,7 @@ SIDE_BY_SIDE = {
     "l1_regression": "L1 regression",
     "flow_matching": "Flow Matching",
     "flow_matching:2-steps": "Flow Matching, 2 steps",
+    "mip": "MIP",
     "ddpm": "DDPM",
     "ddpm:ddim-10": "DDIM",
     "edm": "EDM",
@@ -160,14 +161,16 @@ def milliseconds(row: Row | None) -> str:
 
 def side_by_side() -> str:
     unet, mlp, square = compared("compare_pusht_unet"), compared("compare_pusht"), compared("compare_square")
+    carrying = compared("compare_pusht_carry")
     rows = []
     for name, title in SIDE_BY_SIDE.items():
-        latency = f"{milliseconds(unet.get(name))} / {milliseconds(mlp[name])}"
-        small = mean_score(unet[name]) if name in unet else ""
-        evaluations = str(mlp[name].evaluations)
-        rows.append([title, evaluations, latency, small, mean_score(mlp[name]), compared_success(square[name])])
-    head = ["method", "network evaluations", "ms a plan, U-Net / MLP"]
-    return markdown_table([*head, "PushT, small U-Net", "PushT, small MLP", "Square, small MLP"], rows)
+        found = [table[name] for table in (mlp, carrying) if name in table]
+        scores = [mean_score(table[name]) if name in table else "" for table in (unet, carrying, mlp)]
+        latency = f"{milliseconds(unet.get(name))} / {milliseconds(found[0])}"
+        solved = compared_success(square[name]) if name in square else ""
+        rows.append([title, str(found[0].evaluations), latency, *scores, solved])
+    head = ["method", "network evaluations", "ms a plan, U-Net / MLP", "PushT, small U-Net", "PushT, MLP that carries"]
+    return markdown_table([*head, "PushT, plain MLP", "Square, plain MLP"], rows)
 
 
 def ablations() -> str:

@@ -69,6 +69,7 @@ docs/api/registry
 
 benchmarks/results/README
 benchmarks/results/compare_pusht
+benchmarks/results/compare_pusht_carry
 benchmarks/results/compare_pusht_unet
 benchmarks/results/compare_square
 CONTRIBUTING
