@@ -129,7 +129,7 @@ def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty
     ):
         assert words in said
     assert {path.name for path in empty.iterdir()} == {"threading_d2_source.hdf5", "threading_d2.hdf5", "runs"}
-    agent = L1FlowAgent.load(default_agent("Threading_D2-v0"))
+    agent = L1FlowAgent.load("runs/threading_d2-state/agent")
     assert agent.env_id == "Threading_D2-v0" and agent.provenance.training["dataset"]["episodes"] == 2
     assert read_experiment("runs/threading_d2-state/experiment.yaml").data.n_sources == 1
 

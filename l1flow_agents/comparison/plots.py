@@ -26,6 +26,7 @@ def draw(rows: Sequence[Row], title: str) -> bytes:
 def figure_of(rows: Sequence[Row], title: str) -> Figure:
     from matplotlib import colormaps  # late: slow to import
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(15, max(4.6, 0.33 * len(rows))), layout="constrained")
     figure.suptitle(title)
@@ -46,6 +47,9 @@ def figure_of(rows: Sequence[Row], title: str) -> Figure:
                 lines.fill_between(steps, means.min(axis=0), means.max(axis=0), color=colour, alpha=0.15)
     lines.set(xlabel="gradient steps", ylabel="mean score on validation seeds", ylim=(0, 1.02))
     dots.set(xscale="log", xlabel="ms a plan (batch 1)", ylabel="mean score on the test seeds", ylim=(0, 1.02))
+    dots.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    dots.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    dots.xaxis.set_minor_formatter(NullFormatter())
     heights = apart([row.mean for row in rows], 1.02 * LINE * 8 / 72 / (0.75 * figure.get_figheight()))
     for row, colour, height in zip(rows, colours, heights, strict=True):  # beside the axes, where none hides another
         dots.annotate(
