@@ -16,12 +16,15 @@ import pytest
 import torch
 import zarr
 from gymnasium import spaces
+from hypothesis import settings
 
 from l1flow_agents import Episodes, L1FlowAgent
 from l1flow_agents.env_description import EnvDescription
 from l1flow_agents.provenance import Provenance
 
 torch.set_num_threads(1)
+settings.register_profile("busy", deadline=None)  # a test of milliseconds may wait for a second on a busy machine
+settings.load_profile("busy")
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "pusht_cchi_v7_replay.zarr"
 TINY = {
