@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 
 # Numpy 1's OpenBLAS does not know the newest processors and takes its oldest kernels there, which do not give
@@ -41,6 +43,14 @@ OBSERVATION = spaces.Dict(
 STATE = spaces.Dict({"pos": OBSERVATION["pos"]})
 BARE = spaces.Box(-1, 1, (5,), np.float32)
 ACTION = spaces.Box(np.float32([-0.5, 0]), np.float32([0.5, 2]), dtype=np.float32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def simulators_end_with_their_file():
+    yield
+    if "simulators" in sys.modules:
+        sys.modules["simulators"].let_go()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -16,10 +16,16 @@ _made: dict[str, gym.Env] = {}
 
 
 def env_of(env_id: str) -> gym.Env:
-    """One environment an id for all tests: they must not care what happened in it before."""
+    """One environment an id for all tests of a file: they must not care what happened in it before."""
     if env_id not in _made:
         _made[env_id] = gym.make(env_id, obs_type="state")
     return _made[env_id]
+
+
+def let_go() -> None:
+    """Of all of them: hundreds of MB each, and a test process runs dozens of files."""
+    while _made:
+        _made.popitem()[1].close()
 
 
 def assert_parts_are_where_the_layout_says(env_id: str) -> None:
