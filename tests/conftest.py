@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import sys
@@ -50,7 +49,6 @@ def simulators_end_with_their_file():
     yield
     if "simulators" in sys.modules:
         sys.modules["simulators"].let_go()
-        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 
 import gymnasium as gym
@@ -24,8 +25,10 @@ def env_of(env_id: str) -> gym.Env:
 
 def let_go() -> None:
     """Of all of them: hundreds of MB each, and a test process runs dozens of files."""
-    while _made:
-        _made.popitem()[1].close()
+    if _made:
+        while _made:
+            _made.popitem()[1].close()
+        gc.collect()
 
 
 def assert_parts_are_where_the_layout_says(env_id: str) -> None:

@@ -117,9 +117,9 @@ def test_a_task_file_goes_by_its_name(name):
 GENERATED = "data={episodes: 2, n_sources: 1, source: Threading_D2-v0, task: threading}"
 
 
-def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty, capsys):
+def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty, unpublished, capsys):
     pytest.importorskip("robosuite", reason="the simulator of this task is not installed")
-    assert main(["train", "threading_d2-state", GENERATED, *TINY]) == 0
+    assert main(["train", unpublished, GENERATED, *TINY]) == 0
     said = capsys.readouterr().err
     for words in (
         "threading_d2.hdf5 is not there and is made; after an interruption the same command continues",
@@ -129,7 +129,7 @@ def test_the_named_command_runs_from_an_empty_folder_to_an_agent(one_core, empty
     ):
         assert words in said
     assert {path.name for path in empty.iterdir()} == {"threading_d2_source.hdf5", "threading_d2.hdf5", "runs"}
-    agent = L1FlowAgent.load("runs/threading_d2-state/agent")
+    agent = L1FlowAgent.load(default_agent("Threading_D2-v0"))
     assert agent.env_id == "Threading_D2-v0" and agent.provenance.training["dataset"]["episodes"] == 2
     assert read_experiment("runs/threading_d2-state/experiment.yaml").data.n_sources == 1
 

@@ -115,16 +115,26 @@ def turn(quaternions: Sequence[slice], quarters: int) -> Map:
     def turned(key: str, value: Numbers) -> Numbers:
         if key != "object":
             return value
-        of_own, of_other, other = np.ones(value.shape[-1]), np.zeros(value.shape[-1]), np.arange(value.shape[-1])
+        own, of_other, other = np.ones(value.shape[-1]), np.zeros(value.shape[-1]), np.arange(value.shape[-1])
         for part in quaternions:
-            of_own[part], of_other[part] = cosine, sine * np.array([1, -1, 1, -1])
+            own[part], of_other[part] = cosine, sine * np.array([1, -1, 1, -1])
             other[part] = part.start + np.array([1, 0, 3, 2])
-        if isinstance(value, np.ndarray):  # as its own numbers are rounded
-            of_own = of_own.astype(value.dtype)
-        result: Numbers = value * like(of_own, value) + value[..., like(other, value)] * like(of_other, value)
-        return result
+        return mixed(value, own, other, of_other)
 
     return turned
+
+
+def places(layout: Layout) -> dict[str, list[int]]:
+    """Observation -> where its positions in the world begin; ``layout``: of the observation ``object``."""
+    return {"robot0_eef_pos": [0], "object": layout.starts(*(f"{name}_pos" for name in layout.objects))}
+
+
+def mixed(value: Numbers, own: np.ndarray, other: np.ndarray, of_other: np.ndarray) -> Numbers:
+    """Each number times its ``own`` factor, and added to it the number at ``other`` times its factor ``of_other``."""
+    if isinstance(value, np.ndarray):  # as its own numbers are rounded
+        own = own.astype(value.dtype)
+    result: Numbers = value * like(own, value) + value[..., like(other, value)] * like(of_other, value)
+    return result
 
 
 def shift(layout: Layout, x: float, y: float) -> Map:
@@ -132,7 +142,7 @@ def shift(layout: Layout, x: float, y: float) -> Map:
 
     The same delta actions lead to the same end there, but for an arm that reaches its limits.
     """
-    starts = {"robot0_eef_pos": [0], "object": layout.starts(*(f"{name}_pos" for name in layout.objects))}
+    starts = places(layout)
 
     def shifted(key: str, value: Numbers) -> Numbers:
         if key not in starts:
@@ -156,30 +166,27 @@ def turn_scene(layout: Layout, degrees: float) -> Map:
     observation ``object``.
     """
     angle = np.deg2rad(degrees)
-    whole, half = (np.cos(angle), np.sin(angle)), (np.cos(angle / 2), np.sin(angle / 2))
-    quaternions = [name for name in layout.quaternions if "_to_" not in name]
-    places = {"robot0_eef_pos": [0], "object": layout.starts(*(f"{name}_pos" for name in layout.objects))}
-    turns = {"robot0_eef_quat": [0], "object": layout.starts(*quaternions)}
-    vectors = {**places, ACTION: [0, 3]}
+    quaternions = layout.starts(*(name for name in layout.quaternions if "_to_" not in name))
+    positions, rotations = places(layout), {"robot0_eef_quat": [0], "object": quaternions}
+    vectors = {**positions, ACTION: [0, 3]}
 
     def turned(key: str, value: Numbers) -> Numbers:
-        if key not in vectors and key not in turns:
+        if key not in vectors and key not in rotations:
             return value
         size = value.shape[-1]
-        of_own, of_other, other, by = np.ones(size), np.zeros(size), np.arange(size), np.zeros(size)
+        own, of_other, other, by = np.ones(size), np.zeros(size), np.arange(size), np.zeros(size)
         for first in vectors.get(key, ()):
             xy = slice(first, first + 2)
-            of_own[xy], of_other[xy], other[xy] = whole[0], whole[1] * np.array([-1, 1]), (first + 1, first)
-        for first in places.get(key, ()):
-            by[first : first + 2] = BASE_X * (1 - whole[0]), -BASE_X * whole[1]
-        for first in turns.get(key, ()):
+            own[xy], of_other[xy], other[xy] = np.cos(angle), np.sin(angle) * np.array([-1, 1]), (first + 1, first)
+        for first in positions.get(key, ()):
+            by[first : first + 2] = BASE_X * (1 - np.cos(angle)), -BASE_X * np.sin(angle)
+        for first in rotations.get(key, ()):
             part = slice(first, first + 4)
-            of_own[part], of_other[part] = half[0], half[1] * np.array([-1, 1, 1, -1])
+            own[part], of_other[part] = np.cos(angle / 2), np.sin(angle / 2) * np.array([-1, 1, 1, -1])
             other[part] = first + np.array([1, 0, 3, 2])
         if isinstance(value, np.ndarray):  # as its own numbers are rounded
-            of_own, by = of_own.astype(value.dtype), by.astype(value.dtype)
-        crossed = value[..., like(other, value)] * like(of_other, value)
-        result: Numbers = value * like(of_own, value) + crossed + like(by, value)
+            by = by.astype(value.dtype)
+        result: Numbers = mixed(value, own, other, of_other) + like(by, value)
         return result
 
     return turned
